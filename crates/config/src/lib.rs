@@ -1,0 +1,1 @@
+//! The `config` crate; see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! The `filter` crate; see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! The `mesh` crate; see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! The `model` crate; see ARCHITECTURE.md.

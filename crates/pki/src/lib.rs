@@ -1,0 +1,1 @@
+//! The `pki` crate; see ARCHITECTURE.md.

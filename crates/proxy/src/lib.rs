@@ -1,0 +1,1 @@
+//! The `proxy` crate; see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! The `rpc` crate; see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! The `wal` crate; see ARCHITECTURE.md.
