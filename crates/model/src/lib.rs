@@ -1,1 +1,35 @@
-//! The `model` crate; see ARCHITECTURE.md.
+//! The shared vocabulary: records with their public field names, and per noun its commands,
+//! queries and replies.
+//!
+//! Field names are those of Consul's HTTP API, which its RPC and snapshots share, so one struct
+//! and one derive serve all of them. Wrapper types for time, duration and bytes choose their form
+//! by `is_human_readable`. Deliberately absent: validation that needs a clock, storage, transport,
+//! and any second copy of a noun.
+//!
+//! Start with [`node`], [`service`] and [`check`], then [`command`] and [`query`].
+
+pub mod duration;
+pub mod time;
+mod wire;
+
+pub mod node;
+pub mod service;
+pub mod check;
+pub mod health;
+pub mod catalog;
+pub mod kv;
+pub mod session;
+pub mod intention;
+pub mod ca;
+pub mod config_entry;
+
+pub mod definition;
+pub mod spiffe;
+
+pub mod command;
+pub mod error;
+pub mod query;
+pub mod topic;
+
+/// String to string map whose absence (`null`) differs from being empty (`{}`) in answers.
+pub type Meta = Option<std::collections::BTreeMap<String, String>>;

@@ -1,0 +1,1 @@
+//! Service and check definitions as users write them.

@@ -1,0 +1,50 @@
+//! Small serde helpers shared by the nouns: Go's `null` for empty collections, base64 bytes.
+
+use base64::Engine as _;
+use serde::{Deserialize, Deserializer, Serializer};
+
+/// Reads `null` as the type's default, as Go's decoders do.
+pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Bytes: base64 text (or `null` when empty) where humans read, raw bytes elsewhere.
+pub(crate) mod bytes {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_bytes(bytes);
+        }
+        if bytes.is_empty() {
+            return serializer.serialize_none();
+        }
+        serializer.serialize_str(&base64::engine::general_purpose::STANDARD.encode(bytes))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Ok(
+                Option::<serde_bytes::ByteBuf>::deserialize(deserializer)?
+                    .map(serde_bytes::ByteBuf::into_vec)
+                    .unwrap_or_default(),
+            );
+        }
+        match Option::<String>::deserialize(deserializer)? {
+            None => Ok(Vec::new()),
+            Some(text) => base64::engine::general_purpose::STANDARD
+                .decode(text)
+                .map_err(serde::de::Error::custom),
+        }
+    }
+}
