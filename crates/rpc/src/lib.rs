@@ -47,6 +47,13 @@ pub trait Cluster: Send + Sync + 'static {
     fn configure_ca(&self, config: CaConfiguration, token: Token) -> Pending<'_, ()>;
 
     fn status(&self) -> Status;
+
+    /// A number that changes whenever any answer of [`Cluster::query_now`] may have changed, so
+    /// that an unchanged number makes an earlier answer good for another use without asking.
+    /// `None` when there is no such cheap promise.
+    fn version(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Who leads and who takes part in consensus. Shape: `host:port` of the server port.
