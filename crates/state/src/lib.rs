@@ -1,1 +1,20 @@
-//! The `state` crate; see ARCHITECTURE.md.
+//! The replicated state: tables, what a command does to them, what a query reads from them.
+//!
+//! Everything here follows from commands and their indexes alone, so replicas that applied the
+//! same log are equal. Tables are persistent maps of shared rows: a clone costs O(1), and readers
+//! keep theirs while later commands are applied. Deliberately absent: time, randomness, access
+//! control, settings, consensus and input checks that need none of the tables; those are judged
+//! before a command enters the log.
+//!
+//! Start with [`State::apply`] and [`State::read`].
+
+mod applied;
+mod getters;
+mod read;
+mod snapshot;
+mod tables;
+
+pub use applied::Applied;
+pub use read::Read;
+pub use snapshot::{SNAPSHOT_VERSION, SnapshotError};
+pub use tables::State;
