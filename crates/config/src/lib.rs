@@ -1,1 +1,6 @@
-//! The `config` crate; see ARCHITECTURE.md.
+//! Files (HCL, JSON), flags and inline fragments to one validated tree of plain structs; and the one decoder that
+//! service definitions and config entries are read with, wherever they come from.
+
+pub mod hcl;
+pub mod json;
+pub mod tree;
