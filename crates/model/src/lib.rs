@@ -9,6 +9,7 @@
 //! Start with [`node`], [`service`] and [`check`], then [`command`] and [`query`].
 
 pub mod duration;
+pub mod id;
 pub mod time;
 mod wire;
 
