@@ -1,1 +1,62 @@
-fn main() {}
+//! The benchmark driver: runs rows of `docs/benchmarks.md`, ours and the peers' in turn within one
+//! run, and prints them as tables with ratios, processor time per unit and memory.
+//!
+//!     cargo run --release -p bench -- [--passes N] [--seconds S] [ROW ...]
+//!
+//! Needs `scripts/peers bench` and a release build of the binary (`cargo build --release`).
+
+mod load;
+mod machine;
+mod report;
+mod rows;
+mod usage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// How long and how often everything is measured.
+pub(crate) struct Plan {
+    pub(crate) passes: usize,
+    pub(crate) seconds: u64,
+    /// Our binary.
+    pub(crate) lictor: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let mut plan = Plan { passes: 5, seconds: 3, lictor: binary() };
+    let mut wanted = Vec::new();
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut number = || args.next().and_then(|text| text.parse().ok());
+        match arg.as_str() {
+            "--passes" => plan.passes = number().unwrap_or(5) as usize,
+            "--seconds" => plan.seconds = number().unwrap_or(3),
+            row => wanted.push(row.to_uppercase()),
+        }
+    }
+    if !plan.lictor.exists() {
+        eprintln!("{} is missing: run cargo build --release first", plan.lictor.display());
+        return ExitCode::FAILURE;
+    }
+    let unknown: Vec<&String> =
+        wanted.iter().filter(|name| rows::ALL.iter().all(|row| row.id != **name)).collect();
+    if !unknown.is_empty() {
+        let known: Vec<&str> = rows::ALL.iter().map(|row| row.id).collect();
+        eprintln!("no row {unknown:?}; there are {}", known.join(" "));
+        return ExitCode::FAILURE;
+    }
+    println!("{}", machine::describe());
+    for row in rows::ALL {
+        if wanted.is_empty() || wanted.iter().any(|name| name == row.id) {
+            println!("\n### {}: {}\n", row.id, row.title);
+            (row.run)(&plan);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// The release build beside which this driver was built.
+fn binary() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.parent().map(|folder| folder.join("lictor")).unwrap_or_default()
+}
