@@ -4,33 +4,16 @@
 //! [`crate::check`].
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::check::CheckStatus;
 use crate::duration::{self, GoDuration};
+use crate::query::Token;
 use crate::service::{
     ConnectProxyConfig, NodeService, ServiceAddress, ServiceConnect, ServiceKind, Weights,
 };
 use crate::wire::is_default;
-
-/// An ACL token as written by a user; printing it for debugging shows only whether there is one.
-#[derive(Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct DefinitionToken(pub String);
-
-impl DefinitionToken {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for DefinitionToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "none" } else { "hidden" })
-    }
-}
 
 /// A service to run on this agent. Serializes to the body of `/v1/agent/service/register`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -54,8 +37,8 @@ pub struct ServiceDefinition {
     pub port: u16,
     #[serde(skip_serializing_if = "is_default")]
     pub weights: Option<WeightsDefinition>,
-    #[serde(skip_serializing_if = "is_default")]
-    pub token: DefinitionToken,
+    #[serde(serialize_with = "token_text", skip_serializing_if = "is_default")]
+    pub token: Token,
     #[serde(skip_serializing_if = "is_default")]
     pub enable_tag_override: bool,
     #[serde(skip_serializing_if = "is_default")]
@@ -100,8 +83,8 @@ pub struct CheckDefinition {
     pub notes: String,
     #[serde(rename = "ServiceID", skip_serializing_if = "is_default")]
     pub service_id: String,
-    #[serde(skip_serializing_if = "is_default")]
-    pub token: DefinitionToken,
+    #[serde(serialize_with = "token_text", skip_serializing_if = "is_default")]
+    pub token: Token,
     /// Where the check starts; empty means critical. See [`CheckDefinition::initial_status`].
     #[serde(skip_serializing_if = "is_default")]
     pub status: String,
@@ -154,6 +137,10 @@ pub struct CheckDefinition {
     pub failures_before_critical: u32,
     #[serde(with = "duration::text", skip_serializing_if = "is_default")]
     pub deregister_critical_service_after: GoDuration,
+}
+
+fn token_text<S: Serializer>(token: &Token, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&token.0)
 }
 
 /// How a check finds its status.
@@ -713,8 +700,7 @@ mod tests {
 
     #[test]
     fn tokens_do_not_show() {
-        let definition =
-            ServiceDefinition { token: DefinitionToken("s3cret".into()), ..named("a") };
+        let definition = ServiceDefinition { token: Token("s3cret".into()), ..named("a") };
         assert!(!format!("{definition:?}").contains("s3cret"));
     }
 }
