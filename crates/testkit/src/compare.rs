@@ -215,11 +215,16 @@ impl Walk<'_> {
     }
 
     fn index(&mut self, at: &str, left: &str, right: &str) {
-        // None is zero on both sides or on neither.
-        if (left == "0") != (right == "0") || right.parse::<u64>().is_err() {
+        let (Ok(a), Ok(b)) = (left.parse::<u64>(), right.parse::<u64>()) else {
             return self.tell(at, left, right);
+        };
+        let (start_left, start_right) = (self.scrubs.0.is_start(a), self.scrubs.1.is_start(b));
+        // None is zero on both sides or on neither.
+        if (a == 0) != (b == 0) || start_left != start_right {
+            self.tell(at, left, right);
+        } else if !start_left {
+            self.opaque(at, Opaque::Index, left, right);
         }
-        self.opaque(at, Opaque::Index, left, right);
     }
 
     fn opaque(&mut self, at: &str, kind: Opaque, left: &str, right: &str) {

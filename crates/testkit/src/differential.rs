@@ -29,7 +29,11 @@ const TRANSCRIPTS: &str = "LICTOR_DIFF_TRANSCRIPTS";
 const UNTIL_MAX: Duration = Duration::from_secs(10);
 /// Differences and characters of each that are shown of one step.
 const SHOWN_MAX: usize = 8;
-const SHOWN_CHARS_MAX: usize = 240;
+const SHOWN_CHARS_MAX: usize = 160;
+/// An answer that took longer was held, which a transcript tells.
+const HELD: Duration = Duration::from_millis(40);
+/// Characters of a body that a transcript keeps; only the largest values are cut.
+const NOTED_CHARS_MAX: usize = 20_000;
 
 /// A difference that is meant to be.
 #[derive(Clone, Copy, Debug)]
@@ -309,6 +313,8 @@ struct Side {
 struct Timed {
     answer: io::Result<Answer>,
     took: Duration,
+    /// Whether the awaited state came.
+    reached: bool,
 }
 
 /// A request with everything filled in.
@@ -325,7 +331,7 @@ impl Ready {
     fn send(&self) -> Timed {
         let start = Instant::now();
         let answer = self.http.send(&self.method, &self.path, &self.headers, &self.body);
-        Timed { answer, took: start.elapsed() }
+        Timed { answer, took: start.elapsed(), reached: true }
     }
 
     fn send_until(&self, until: Option<&Until>) -> Timed {
@@ -335,7 +341,7 @@ impl Ready {
             timed.answer.as_ref().is_ok_and(|answer| until.reached(answer)).then_some(timed)
         });
         // The last answer tells more than that time ran out.
-        reached.unwrap_or_else(|| self.send())
+        reached.unwrap_or_else(|| Timed { reached: false, ..self.send() })
     }
 }
 
@@ -423,6 +429,14 @@ impl Pair {
         self.note(step, name, &real);
         let mut found = Vec::new();
         for (side, timed) in [("real", &real), ("ours", &ours)] {
+            if !timed.reached {
+                let left = format!("{:?}", step.until);
+                found.push(Difference {
+                    at: "until".into(),
+                    left,
+                    right: format!("{side} never got there"),
+                });
+            }
             if timed.took < step.waits {
                 found.push(Difference {
                     at: "wait".into(),
@@ -438,6 +452,8 @@ impl Pair {
                 self.sides[0].keep(step, &real);
                 self.sides[1].keep(step, &ours);
             }
+            // A peer that breaks off on both sides does the same on both.
+            (Err(real), Err(ours)) if real.to_string() == ours.to_string() => {}
             (real, ours) => found.push(Difference {
                 at: "transport".into(),
                 left: real.map_or_else(|e| e.to_string(), |a| a.to_string()),
@@ -459,19 +475,25 @@ impl Pair {
             }
             if !ready.body.is_empty() {
                 let body = String::from_utf8_lossy(&ready.body);
-                let shown: String = body.chars().take(2000).collect();
+                let shown: String = body.chars().take(NOTED_CHARS_MAX).collect();
                 let _ = writeln!(out, "> body: {shown}");
             }
         }
         match &real.answer {
             Ok(answer) => {
-                let _ = writeln!(out, "< {}", answer.status);
+                let held = if real.took > HELD {
+                    format!(" after {:?}", real.took)
+                } else {
+                    String::new()
+                };
+                let _ = writeln!(out, "< {}{held}", answer.status);
                 for (name, value) in &answer.headers {
                     if name != "Date" {
                         let _ = writeln!(out, "< {name}: {value}");
                     }
                 }
-                let _ = writeln!(out, "{}", unpacked(answer));
+                let body = unpacked(answer);
+                let _ = writeln!(out, "{}", body.chars().take(NOTED_CHARS_MAX).collect::<String>());
             }
             Err(error) => {
                 let _ = writeln!(out, "< {error}");

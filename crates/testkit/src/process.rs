@@ -24,6 +24,10 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 /// How often a start is tried again with other ports, when a foreign program took one of them in between.
 const STARTS_MAX: usize = 3;
 
+/// Whose indexes show what an agent has registered by itself.
+const STARTED: [&str; 4] =
+    ["/v1/catalog/nodes", "/v1/catalog/services", "/v1/health/state/any", "/v1/connect/ca/roots"];
+
 /// The node id every agent of a test carries, so that two agents differ in nothing but ports and folder.
 pub const NODE_ID: &str = "6f1c5ad0-7c1e-4c3c-9c55-0d4f1e6a9b11";
 
@@ -153,6 +157,12 @@ impl Agent {
     /// One of its ports on loopback.
     pub fn address(&self, port: u16) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    /// The highest index of what it does by itself when it starts.
+    pub fn start_index(&self) -> u64 {
+        let index = |path| self.http().get(path).ok().and_then(|answer| answer.index());
+        STARTED.into_iter().filter_map(index).max().unwrap_or_default()
     }
 
     /// Its folder: `config/`, `data/` and `agent.log`.
@@ -286,9 +296,14 @@ fn is_ready(http: &Client, connect: bool) -> io::Result<bool> {
     if leader.status != 200 || leader.text().trim().len() < 3 {
         return Ok(false);
     }
-    // The catalog knows the agent's id only after the agent's own synchronisation, which comes after the leader's.
+    // The catalog knows the agent's id and all its addresses only after the agent's own synchronisation, which comes after
+    // the leader's.
     let node = http.get("/v1/catalog/node/node1")?;
-    if node.status != 200 || !node.text().contains(NODE_ID) || !node.text().contains("\"consul\"") {
+    if node.status != 200
+        || !node.text().contains(NODE_ID)
+        || !node.text().contains("lan_ipv4")
+        || !node.text().contains("\"consul\"")
+    {
         return Ok(false);
     }
     let health = http.get("/v1/health/node/node1")?;

@@ -47,13 +47,17 @@ const NO_TIME: &str = "0001-01-01T00:00:00Z";
 pub struct Scrub {
     folder: Option<String>,
     ports: BTreeMap<String, &'static str>,
+    /// The replicated index when the agent became ready. What it does by itself before, in an order left to chance, is
+    /// one thing to whoever compares.
+    start_index: u64,
 }
 
 impl Scrub {
     pub fn of(agent: &Agent) -> Scrub {
         let ports =
             agent.ports.own().into_iter().map(|(name, port)| (port.to_string(), name)).collect();
-        Scrub { folder: Some(agent.dir().to_string_lossy().into_owned()), ports }
+        let folder = Some(agent.dir().to_string_lossy().into_owned());
+        Scrub { folder, ports, start_index: agent.start_index() }
     }
 
     /// The text with placeholders, and what they stand for in order of appearance.
@@ -89,6 +93,11 @@ impl Scrub {
             Some(name) => format!("<port {name}>"),
             None => digits.to_owned(),
         }
+    }
+
+    /// Whether an index is of the time before the agent became ready.
+    pub fn is_start(&self, index: u64) -> bool {
+        index <= self.start_index
     }
 
     /// Replaces ports where they stand as whole numbers.
@@ -132,7 +141,8 @@ mod tests {
 
     #[test]
     fn random_values_leave_placeholders() {
-        let mut scrub = Scrub { folder: Some("/tmp/x".into()), ports: BTreeMap::new() };
+        let mut scrub =
+            Scrub { folder: Some("/tmp/x".into()), ports: BTreeMap::new(), start_index: 0 };
         scrub.ports.insert("8500".into(), "http");
         let check = |text: &str, want: &str| assert_eq!(scrub.text(text).0, want);
         check("no session 5ab0a3b4-0c1e-4c3c-9c55-0d4f1e6a9b11 here", "no session <uuid> here");

@@ -1,0 +1,6 @@
+//! Tests of the whole binary from outside: beside the real agent, through sockets, files and exit codes.
+//!
+//! They need the real programs that `scripts/peers test` installs.
+
+mod differential;
+mod house;
