@@ -8,7 +8,7 @@ use model::topic::Topic;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     pub outcome: Outcome,
-    /// What changed. Empty when nothing did.
+    /// What changed, each once. Empty when nothing did.
     pub touched: Vec<Topic>,
     /// Keys whose lock was lost because its session ended, with the delay before which no other
     /// session may take them. Only delays above zero, at most `session::LOCK_DELAY_MAX`.
@@ -17,8 +17,38 @@ pub struct Applied {
     pub ended_sessions: Vec<String>,
 }
 
-impl Applied {
-    pub(crate) fn new(outcome: Outcome) -> Self {
-        Self { outcome, touched: Vec::new(), released_locks: Vec::new(), ended_sessions: Vec::new() }
+/// Gathers the consequences of one command while the tables change.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) index: u64,
+    pub(crate) touched: Vec<Topic>,
+    pub(crate) released_locks: Vec<(String, GoDuration)>,
+    pub(crate) ended_sessions: Vec<String>,
+}
+
+impl Change {
+    pub(crate) fn at(index: u64) -> Self {
+        Self {
+            index,
+            touched: Vec::new(),
+            released_locks: Vec::new(),
+            ended_sessions: Vec::new(),
+        }
+    }
+
+    pub(crate) fn touch(&mut self, topic: Topic) {
+        self.touched.push(topic);
+    }
+
+    pub(crate) fn finish(mut self, outcome: Outcome) -> Applied {
+        if self.touched.len() > 1 {
+            self.touched.sort_unstable();
+            self.touched.dedup();
+        }
+        let Self { index: _, touched, released_locks, ended_sessions } = self;
+        if matches!(outcome, Outcome::Refused(_)) {
+            assert!(touched.is_empty(), "a refused command changes nothing");
+        }
+        Applied { outcome, touched, released_locks, ended_sessions }
     }
 }

@@ -6,13 +6,30 @@
 //! control, settings, consensus and input checks that need none of the tables; those are judged
 //! before a command enters the log.
 //!
-//! Start with [`State::apply`] and [`State::read`].
+//! Start with [`State::apply`] and [`State::read`]; then one noun, such as `kv`, from top to end.
 
 mod applied;
+mod index;
+mod name;
+mod tables;
+
+mod catalog;
+mod node;
+mod service;
+mod check;
+mod health;
+mod kv;
+mod session;
+mod intention;
+mod ca;
+mod config_entry;
+
 mod getters;
 mod read;
 mod snapshot;
-mod tables;
+
+#[cfg(test)]
+mod tests;
 
 pub use applied::Applied;
 pub use read::Read;

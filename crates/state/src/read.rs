@@ -1,18 +1,17 @@
 //! Queries: what each reads, the index of its answer, the topics it depends on.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use model::query::{Query, Reply};
 use model::topic::Topic;
 
 use crate::State;
+use crate::index::Table;
 
 /// An answer with the index to wait on and the topics whose change would alter it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Read {
     /// Never 0. Greater after every change of the reply.
     pub index: u64,
+    /// In lower case where names are matched whatever their letter case.
     pub topics: Vec<Topic>,
     pub reply: Reply,
 }
@@ -20,39 +19,86 @@ pub struct Read {
 impl State {
     /// Answers `query` from this state. Rows are shared with the tables, never copied.
     pub fn read(&self, query: &Query) -> Read {
-        let reply = match query {
-            Query::Nodes { .. } => Reply::Nodes(Vec::new()),
-            Query::Services { .. } => Reply::Services(BTreeMap::new()),
-            Query::ServiceNodes { .. } => Reply::ServiceNodes(Vec::new()),
-            Query::NodeServices { .. } => Reply::NodeServices(None),
-            Query::NodeServiceList { .. } => Reply::NodeServiceList(None),
-            Query::GatewayServices { .. } => Reply::GatewayServices(Vec::new()),
-            Query::NodeChecks { .. }
-            | Query::ServiceChecks { .. }
-            | Query::ChecksInState { .. } => Reply::Checks(Vec::new()),
-            Query::Health { .. } => Reply::Health(Vec::new()),
-            Query::KvGet { .. } | Query::KvList { .. } => Reply::KvEntries(Vec::new()),
-            Query::KvKeys { .. } => Reply::KvKeys(Vec::new()),
-            Query::Session { .. } | Query::NodeSessions { .. } | Query::Sessions => {
-                Reply::Sessions(Vec::new())
+        let mut read = match query {
+            Query::Nodes { node_meta } => self.read_nodes(node_meta),
+            Query::Services { node_meta } => self.read_services(node_meta),
+            Query::ServiceNodes { name, tags, mesh, node_meta } => {
+                self.read_service_nodes(name, tags, *mesh, node_meta)
             }
-            Query::Intentions | Query::Intention { .. } | Query::IntentionExact { .. } => {
-                Reply::Intentions(Vec::new())
+            Query::NodeServices { node } => self.read_node_services(node),
+            Query::NodeServiceList { node } => self.read_node_service_list(node),
+            // Gateways are bound by configuration entries of kinds not kept here.
+            Query::GatewayServices { gateway: _ } => Read {
+                index: 1,
+                topics: vec![Topic::ConfigEntries],
+                reply: Reply::GatewayServices(Vec::new()),
+            },
+            Query::NodeChecks { node } => self.read_node_checks(node),
+            Query::ServiceChecks { name, node_meta } => self.read_service_checks(name, node_meta),
+            Query::Health { name, tags, mesh, passing_only, node_meta } => {
+                self.read_health(name, tags, *mesh, *passing_only, node_meta)
             }
-            Query::IntentionMatch { names, .. } => {
-                Reply::IntentionMatches(vec![Vec::new(); names.len()])
+            Query::ChecksInState { status, node_meta } => {
+                self.read_checks_in_state(*status, node_meta)
             }
-            Query::CaRoots => Reply::CaRoots(Arc::default()),
-            Query::CaConfiguration => Reply::CaConfiguration(None),
-            Query::ConfigEntry { .. } => Reply::ConfigEntry(None),
-            Query::ConfigEntries { .. } => Reply::ConfigEntries(Vec::new()),
+            Query::KvGet { key } => self.read_kv(key),
+            Query::KvList { prefix } => self.read_kv_list(prefix),
+            Query::KvKeys { prefix, separator } => self.read_kv_keys(prefix, separator),
+            Query::Session { id } => self.read_session(id),
+            Query::NodeSessions { node } => self.read_node_sessions(node),
+            Query::Sessions => self.read_sessions(),
+            Query::Intentions => self.read_intentions(),
+            Query::Intention { id } => self.read_intention(id),
+            Query::IntentionExact { source, destination } => {
+                self.read_intention_exact(source, destination)
+            }
+            Query::IntentionMatch { side, names } => self.read_intention_match(*side, names),
+            Query::CaRoots => self.read_ca_roots(),
+            Query::CaConfiguration => self.read_ca_config(),
+            Query::ConfigEntry { kind, name } => self.read_config_entry(kind, name),
+            Query::ConfigEntries { kind } => self.read_config_entries(kind),
         };
-        Read { index: self.index.max(1), topics: Vec::new(), reply }
+        // Clients would wait on 0 without end.
+        read.index = read.index.max(1);
+        read
     }
 
     /// True only if nothing `topics` cover has changed after `index`. Looks up a few indexes and
     /// scans nothing, so it may say false although nothing has changed.
-    pub fn is_unchanged_since(&self, _topics: &[Topic], index: u64) -> bool {
-        self.index <= index
+    pub fn is_unchanged_since(&self, topics: &[Topic], index: u64) -> bool {
+        topics.iter().all(|topic| self.last_change(topic) <= index)
+    }
+
+    /// An index at or after the last change `topic` covers.
+    fn last_change(&self, topic: &Topic) -> u64 {
+        const CATALOG: &[Table] = &[Table::Nodes, Table::Services, Table::Checks];
+        match topic {
+            Topic::Nodes => self.indexes.get(Table::Nodes),
+            Topic::Services => self.indexes.get(Table::Services),
+            Topic::Checks => self.indexes.get(Table::Checks),
+            Topic::Node(_) => self.indexes.max(CATALOG),
+            // A check may carry a name its service has left, so the row alone does not tell.
+            Topic::Service(name) => match self.services.get(name.as_str()) {
+                Some(row) if !self.service_checks.contains_key(name.as_str()) => row.index,
+                Some(row) => row.index.max(self.indexes.get(Table::Checks)),
+                None => self.indexes.max(CATALOG),
+            },
+            Topic::Mesh(name) => match self.mesh.get(name.as_str()) {
+                Some(row) => row.index,
+                None => self.indexes.max(CATALOG),
+            },
+            Topic::Key(key) => match self.kv.get(key.as_str()) {
+                Some(entry) => entry.modify_index,
+                None => self.kv_table_index(),
+            },
+            Topic::KeyPrefix(_) => self.kv_table_index(),
+            Topic::Sessions | Topic::Session(_) => self.indexes.get(Table::Sessions),
+            Topic::Intentions | Topic::IntentionDestination(_) => {
+                self.indexes.get(Table::Intentions)
+            }
+            Topic::CaRoots => self.indexes.get(Table::CaRoots),
+            Topic::CaConfig => self.indexes.get(Table::CaConfig),
+            Topic::ConfigEntries => self.indexes.get(Table::ConfigEntries),
+        }
     }
 }

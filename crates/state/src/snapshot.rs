@@ -1,13 +1,54 @@
-//! The state as a stream of bytes: header, records, trailer, each part checked before it is used.
+//! The state as a stream of bytes: header, records, trailer, each checked before it is used.
+//!
+//! A record is what Consul's snapshots hold under the same type number: one msgpack value. Ours
+//! travel in frames of type, length and checksum, so that damage is found before anything is
+//! decoded; the trailer tells that none is missing. Archives for others are made from these
+//! records elsewhere.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use crc32fast::Hasher;
+use model::Meta;
+use model::ca::{CaConfiguration, CaProviderState, CaRoot};
+use model::check::HealthCheck;
+use model::config_entry::TaggedConfigEntry;
+use model::intention::Intention;
+use model::kv::DirEntry;
+use model::node::Node;
+use model::service::NodeService;
+use model::session::Session;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::State;
+use crate::index::Table;
+use crate::name::{Name, fold, name};
 
 /// Version of the stream's form, in its header.
 pub const SNAPSHOT_VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"lictorst";
+
+/// Longest record read back: well above the largest value or configuration a command may carry.
+const RECORD_BYTES_MAX: u32 = 64 << 20;
+
+const REGISTRATION: u8 = 0;
+const KV: u8 = 2;
+const SESSION: u8 = 3;
+const TOMBSTONE: u8 = 5;
+const INTENTION: u8 = 12;
+const CA_ROOT: u8 = 13;
+const CA_PROVIDER_STATE: u8 = 14;
+const CA_CONFIG: u8 = 15;
+const INDEX: u8 = 16;
+const CONFIG_ENTRY: u8 = 22;
+/// Ours alone: the last record.
+const TRAILER: u8 = 255;
+
+/// Prefixes of the keys of index records that belong to one service name.
+const SERVICE_INDEX: &str = "service.";
+const MESH_INDEX: &str = "mesh.";
 
 /// Why a snapshot was not read. Nothing of it is used then.
 #[derive(Debug, thiserror::Error)]
@@ -22,32 +63,342 @@ pub enum SnapshotError {
     Damaged(String),
 }
 
+/// A node alone, or with one of its services or checks. Indexes beside it are the node's.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Registration {
+    datacenter: String,
+    #[serde(rename = "ID")]
+    id: String,
+    node: String,
+    address: String,
+    tagged_addresses: Meta,
+    node_meta: Meta,
+    service: Option<Arc<NodeService>>,
+    check: Option<Arc<HealthCheck>>,
+    create_index: u64,
+    modify_index: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct IndexRecord {
+    key: String,
+    value: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Trailer {
+    last_index: u64,
+    records: u64,
+}
+
 impl State {
     /// Writes the whole state. The bytes depend on the content alone.
-    pub fn write_snapshot(&self, out: &mut impl io::Write) -> io::Result<()> {
-        out.write_all(MAGIC)?;
-        out.write_all(&SNAPSHOT_VERSION.to_le_bytes())?;
-        out.write_all(&self.index.to_le_bytes())
+    pub fn write_snapshot(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut out = Writer { out, whole: Hasher::new(), records: 0 };
+        out.bytes(MAGIC)?;
+        out.bytes(&SNAPSHOT_VERSION.to_le_bytes())?;
+        for row in self.nodes.values() {
+            out.record(REGISTRATION, &Registration::of(&row.node))?;
+            for service in row.services.values() {
+                let service = Some(service.clone());
+                out.record(
+                    REGISTRATION,
+                    &Registration { service, ..Registration::of(&row.node) },
+                )?;
+            }
+            for check in row.checks.values() {
+                let check = Some(check.clone());
+                out.record(REGISTRATION, &Registration { check, ..Registration::of(&row.node) })?;
+            }
+        }
+        for session in self.sessions.values() {
+            out.record(SESSION, session)?;
+        }
+        for entry in self.kv.values() {
+            out.record(KV, entry)?;
+        }
+        for (key, index) in &self.tombstones {
+            let key = key.to_string();
+            out.record(TOMBSTONE, &DirEntry { key, modify_index: *index, ..Default::default() })?;
+        }
+        for intention in self.intentions.values() {
+            out.record(INTENTION, intention)?;
+        }
+        for root in &self.ca_roots.roots {
+            out.record(CA_ROOT, root)?;
+        }
+        for state in self.ca_provider_states.values() {
+            out.record(CA_PROVIDER_STATE, state)?;
+        }
+        if let Some(config) = &self.ca_config {
+            out.record(CA_CONFIG, config)?;
+        }
+        for entry in self.config_entries.values() {
+            out.record(CONFIG_ENTRY, &TaggedConfigEntry::from((**entry).clone()))?;
+        }
+        for (table, key) in Table::ALL {
+            out.index(key.to_owned(), self.indexes.get(table))?;
+        }
+        for (service, row) in &self.services {
+            out.index(format!("{SERVICE_INDEX}{service}"), row.index)?;
+        }
+        for (service, row) in &self.mesh {
+            out.index(format!("{MESH_INDEX}{service}"), row.index)?;
+        }
+        out.record(TRAILER, &Trailer { last_index: self.index, records: out.records })?;
+        let whole = out.whole.clone().finalize();
+        out.bytes(&whole.to_le_bytes())
     }
 
-    /// Reads what [`State::write_snapshot`] wrote.
-    pub fn read_snapshot(input: &mut impl io::Read) -> Result<Self, SnapshotError> {
-        let (mut magic, mut version, mut index) = ([0; 8], [0; 4], [0; 8]);
-        input.read_exact(&mut magic)?;
-        if magic != *MAGIC {
+    /// Reads what [`State::write_snapshot`] wrote, and nothing after it.
+    pub fn read_snapshot(input: &mut impl Read) -> Result<Self, SnapshotError> {
+        let mut input = Reader { input, whole: Hasher::new(), records: 0 };
+        if input.bytes::<8>().map_err(|_| SnapshotError::Foreign)? != *MAGIC {
             return Err(SnapshotError::Foreign);
         }
-        input.read_exact(&mut version)?;
-        match u32::from_le_bytes(version) {
+        match u32::from_le_bytes(input.bytes()?) {
             SNAPSHOT_VERSION => {}
             other => return Err(SnapshotError::Version(other)),
         }
-        input.read_exact(&mut index)?;
-        Ok(Self { index: u64::from_le_bytes(index) })
+        let (mut state, mut roots) = (Self::new(), Vec::new());
+        loop {
+            let (kind, payload) = input.record()?;
+            match kind {
+                REGISTRATION => state.restore_registration(decode(&payload)?)?,
+                KV => {
+                    let entry: DirEntry = decode(&payload)?;
+                    state.insert_entry(Name::from(entry.key.as_str()), Arc::new(entry));
+                }
+                SESSION => state.insert_session(Arc::new(decode::<Session>(&payload)?)),
+                TOMBSTONE => {
+                    let DirEntry { key, modify_index, .. } = decode(&payload)?;
+                    state.tombstones.insert(key.into(), modify_index);
+                }
+                INTENTION => state.insert_intention(Arc::new(decode::<Intention>(&payload)?)),
+                CA_ROOT => roots.push(decode::<CaRoot>(&payload)?),
+                CA_PROVIDER_STATE => {
+                    let provider: CaProviderState = decode(&payload)?;
+                    let id = Name::from(provider.id.as_str());
+                    state.ca_provider_states.insert(id, Arc::new(provider));
+                }
+                CA_CONFIG => state.insert_config(decode::<CaConfiguration>(&payload)?),
+                CONFIG_ENTRY => {
+                    state.insert_config_entry(decode::<TaggedConfigEntry>(&payload)?.into());
+                }
+                INDEX => state.restore_index(&decode(&payload)?)?,
+                TRAILER => {
+                    let Trailer { last_index, records } = decode(&payload)?;
+                    let whole = input.whole.clone().finalize();
+                    if records + 1 != input.records || input.bytes()? != whole.to_le_bytes() {
+                        return Err(damaged("records are missing or out of place"));
+                    }
+                    state.index = last_index;
+                    break;
+                }
+                other => return Err(damaged(format!("unknown record type {other}"))),
+            }
+        }
+        if !roots.is_empty() {
+            state.insert_roots(roots);
+        }
+        Ok(state)
+    }
+
+    fn restore_registration(&mut self, record: Registration) -> Result<(), SnapshotError> {
+        let Registration {
+            datacenter,
+            id,
+            node,
+            address,
+            tagged_addresses,
+            node_meta,
+            service,
+            check,
+            create_index,
+            modify_index,
+        } = record;
+        let key = name(&node);
+        if service.is_none() && check.is_none() {
+            self.insert_node(Arc::new(Node {
+                id,
+                name: node,
+                address,
+                datacenter,
+                tagged_addresses,
+                meta: node_meta,
+                create_index,
+                modify_index,
+            }));
+        } else if !self.nodes.contains_key(&key) {
+            return Err(damaged("a service or check comes before its node"));
+        }
+        if let Some(service) = service {
+            self.insert_service(&key, service);
+        }
+        if let Some(check) = check {
+            self.insert_check(&key, check);
+        }
+        Ok(())
+    }
+
+    fn restore_index(&mut self, record: &IndexRecord) -> Result<(), SnapshotError> {
+        let IndexRecord { key, value } = record;
+        if let Some((table, _)) = Table::ALL.iter().find(|(_, name)| name == key) {
+            self.indexes.set(*table, *value);
+            return Ok(());
+        }
+        let row = if let Some(service) = key.strip_prefix(SERVICE_INDEX) {
+            self.services.get_mut(&*fold(service))
+        } else if let Some(service) = key.strip_prefix(MESH_INDEX) {
+            self.mesh.get_mut(&*fold(service))
+        } else {
+            None
+        };
+        match row {
+            Some(row) => row.index = *value,
+            None => return Err(damaged(format!("index {key:?} belongs to nothing"))),
+        }
+        Ok(())
     }
 
     /// A fingerprint of the content: equal states have equal ones, on every machine.
     pub fn hash(&self) -> u64 {
-        self.index
+        let mut hash = Fnv1a(0xcbf2_9ce4_8422_2325);
+        self.write_snapshot(&mut hash).expect("hashing does not fail, and all records encode");
+        hash.0
+    }
+}
+
+impl Registration {
+    fn of(node: &Node) -> Self {
+        let Node {
+            id,
+            name,
+            address,
+            datacenter,
+            tagged_addresses,
+            meta,
+            create_index,
+            modify_index,
+        } = node.clone();
+        Self {
+            datacenter,
+            id,
+            node: name,
+            address,
+            tagged_addresses,
+            node_meta: meta,
+            service: None,
+            check: None,
+            create_index,
+            modify_index,
+        }
+    }
+}
+
+struct Writer<'a, W> {
+    out: &'a mut W,
+    /// Over every byte so far.
+    whole: Hasher,
+    records: u64,
+}
+
+impl<W: Write> Writer<'_, W> {
+    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.whole.update(bytes);
+        self.out.write_all(bytes)
+    }
+
+    fn record(&mut self, kind: u8, value: &impl Serialize) -> io::Result<()> {
+        let payload = rmp_serde::to_vec_named(value).map_err(io::Error::other)?;
+        let length = u32::try_from(payload.len()).ok().filter(|length| *length <= RECORD_BYTES_MAX);
+        let length = length.ok_or_else(|| io::Error::other("a record exceeds the longest"))?;
+        self.bytes(&[kind])?;
+        self.bytes(&length.to_le_bytes())?;
+        self.bytes(&checksum(kind, &payload).to_le_bytes())?;
+        self.records += 1;
+        self.bytes(&payload)
+    }
+
+    fn index(&mut self, key: String, value: u64) -> io::Result<()> {
+        self.record(INDEX, &IndexRecord { key, value })
+    }
+}
+
+struct Reader<'a, R> {
+    input: &'a mut R,
+    whole: Hasher,
+    records: u64,
+}
+
+impl<R: Read> Reader<'_, R> {
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), SnapshotError> {
+        self.input.read_exact(bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => damaged("it ends early"),
+            _ => SnapshotError::Io(error),
+        })?;
+        self.whole.update(bytes);
+        Ok(())
+    }
+
+    fn record(&mut self) -> Result<(u8, Vec<u8>), SnapshotError> {
+        let [kind] = self.bytes()?;
+        let length = u32::from_le_bytes(self.bytes()?);
+        let expected = u32::from_le_bytes(self.bytes()?);
+        if length > RECORD_BYTES_MAX {
+            return Err(damaged("a record exceeds the longest"));
+        }
+        // Grown as bytes arrive: a damaged length must not reserve memory for nothing.
+        let mut payload = Vec::new();
+        (&mut *self.input).take(u64::from(length)).read_to_end(&mut payload)?;
+        if payload.len() != length as usize {
+            return Err(damaged("it ends early"));
+        }
+        self.whole.update(&payload);
+        self.records += 1;
+        if checksum(kind, &payload) != expected {
+            return Err(damaged(format!("checksum of record {}", self.records)));
+        }
+        Ok((kind, payload))
+    }
+}
+
+fn checksum(kind: u8, payload: &[u8]) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(&[kind]);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, SnapshotError> {
+    rmp_serde::from_slice(payload).map_err(|error| damaged(error.to_string()))
+}
+
+fn damaged(what: impl Into<String>) -> SnapshotError {
+    SnapshotError::Damaged(what.into())
+}
+
+/// The 64-bit Fowler-Noll-Vo hash, form 1a: the same everywhere and for ever.
+struct Fnv1a(u64);
+
+impl Write for Fnv1a {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
