@@ -28,12 +28,7 @@ pub(crate) struct Change {
 
 impl Change {
     pub(crate) fn at(index: u64) -> Self {
-        Self {
-            index,
-            touched: Vec::new(),
-            released_locks: Vec::new(),
-            ended_sessions: Vec::new(),
-        }
+        Self { index, touched: Vec::new(), released_locks: Vec::new(), ended_sessions: Vec::new() }
     }
 
     pub(crate) fn touch(&mut self, topic: Topic) {

@@ -55,7 +55,8 @@ impl State {
 
     fn judge_registration(&self, request: &RegisterRequest) -> Result<(), String> {
         let replaces_services = if self.changes_node(request) {
-            self.judge_node(request).map_err(|refusal| format!("failed inserting node: {refusal}"))?
+            self.judge_node(request)
+                .map_err(|refusal| format!("failed inserting node: {refusal}"))?
         } else {
             false
         };
@@ -95,8 +96,7 @@ impl State {
         if check.service_id.is_empty() {
             return Ok(());
         }
-        let comes_along =
-            service.as_ref().is_some_and(|s| fold(&s.id) == fold(&check.service_id));
+        let comes_along = service.as_ref().is_some_and(|s| fold(&s.id) == fold(&check.service_id));
         let stays = !replaces_services && self.service(node, &check.service_id).is_some();
         if comes_along || stays {
             return Ok(());

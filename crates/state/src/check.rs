@@ -67,10 +67,19 @@ impl State {
         }
         change.touch(Topic::Node(node.to_owned()));
         // The name the check carries and the name its service has now may differ.
-        change.touch(Topic::Service(fold(&check.service_name).into_owned()));
+        self.touch_carried_name(check, change);
         if let Some(service) = self.service(node, &check.service_id).cloned() {
             self.touch_service(&service, change);
         }
+    }
+
+    /// Gives the service name `check` carries a new index, be it the name of its service or not.
+    pub(crate) fn touch_carried_name(&mut self, check: &HealthCheck, change: &mut Change) {
+        let carried = fold(&check.service_name);
+        if let Some(row) = self.services.get_mut(&*carried) {
+            row.index = change.index;
+        }
+        change.touch(Topic::Service(carried.into_owned()));
     }
 
     /// Puts the check into its node's row and into the indexes.

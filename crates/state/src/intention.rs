@@ -152,7 +152,8 @@ fn sort_by_precedence(intentions: &mut [Arc<Intention>]) {
         let names = |i: &Intention| {
             let Intention { source_namespace, source_name, .. } = i;
             let Intention { destination_namespace, destination_name, .. } = i;
-            [source_namespace, source_name, destination_namespace, destination_name].map(Clone::clone)
+            [source_namespace, source_name, destination_namespace, destination_name]
+                .map(Clone::clone)
         };
         b.precedence.cmp(&a.precedence).then_with(|| names(a).cmp(&names(b)))
     });

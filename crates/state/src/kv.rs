@@ -124,7 +124,13 @@ impl State {
         for key in &keys {
             self.remove_entry(key);
         }
-        // One tombstone tells of the whole tree; when all is gone the table's index does.
+        // One tombstone tells of the whole tree, and older ones below would hide it from lists that
+        // begin below; when all is gone the table's index tells.
+        let buried = self.tombstones.range::<_, str>(from(prefix));
+        let buried = buried.take_while(|(key, _)| key.starts_with(prefix));
+        for key in buried.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.tombstones.remove(&key);
+        }
         if !prefix.is_empty() {
             self.tombstones.insert(prefix.into(), change.index);
             self.bump(Table::Tombstones, change);
@@ -199,10 +205,7 @@ impl State {
         &self,
         prefix: &str,
     ) -> impl Iterator<Item = (&Name, &Arc<DirEntry>)> {
-        self.kv
-            .range::<_, str>(from(prefix))
-            .map(|(key, entry)| (key, entry))
-            .take_while(move |(key, _)| key.starts_with(prefix))
+        self.kv.range::<_, str>(from(prefix)).take_while(move |(key, _)| key.starts_with(prefix))
     }
 
     pub(crate) fn kv_table_index(&self) -> u64 {

@@ -13,16 +13,16 @@ mod index;
 mod name;
 mod tables;
 
+mod ca;
 mod catalog;
+mod check;
+mod config_entry;
+mod health;
+mod intention;
+mod kv;
 mod node;
 mod service;
-mod check;
-mod health;
-mod kv;
 mod session;
-mod intention;
-mod ca;
-mod config_entry;
 
 mod getters;
 mod read;

@@ -90,8 +90,9 @@ impl State {
         change.touch(Topic::Nodes);
         self.touch_node(&key, change);
         // Answers filtered by node labels depend on the node even by the names checks carry.
-        for check in self.nodes[&key].checks.values().filter(|check| !check.is_node_level()) {
-            change.touch(Topic::Service(fold(&check.service_name).into_owned()));
+        let row = self.nodes[&key].clone();
+        for check in row.checks.values().filter(|check| !check.is_node_level()) {
+            self.touch_carried_name(check, change);
         }
     }
 

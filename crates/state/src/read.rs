@@ -77,16 +77,12 @@ impl State {
             Topic::Services => self.indexes.get(Table::Services),
             Topic::Checks => self.indexes.get(Table::Checks),
             Topic::Node(_) => self.indexes.max(CATALOG),
-            // A check may carry a name its service has left, so the row alone does not tell.
-            Topic::Service(name) => match self.services.get(name.as_str()) {
-                Some(row) if !self.service_checks.contains_key(name.as_str()) => row.index,
-                Some(row) => row.index.max(self.indexes.get(Table::Checks)),
-                None => self.indexes.max(CATALOG),
-            },
-            Topic::Mesh(name) => match self.mesh.get(name.as_str()) {
-                Some(row) => row.index,
-                None => self.indexes.max(CATALOG),
-            },
+            Topic::Service(name) => {
+                self.services.get(name.as_str()).map_or(self.indexes.max(CATALOG), |row| row.index)
+            }
+            Topic::Mesh(name) => {
+                self.mesh.get(name.as_str()).map_or(self.indexes.max(CATALOG), |row| row.index)
+            }
             Topic::Key(key) => match self.kv.get(key.as_str()) {
                 Some(entry) => entry.modify_index,
                 None => self.kv_table_index(),

@@ -193,9 +193,7 @@ impl State {
     ) -> Read {
         let rows = self
             .instances(service, mesh)
-            .filter(|(row, _, instance)| {
-                has_tags(instance, tags) && has_meta(&row.node, node_meta)
-            })
+            .filter(|(row, _, instance)| has_tags(instance, tags) && has_meta(&row.node, node_meta))
             .map(|(row, _, instance)| ServiceNode::new(&row.node, instance));
         Read {
             index: self.service_index(service, mesh, &[Table::Nodes, Table::Services]),

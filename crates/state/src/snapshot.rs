@@ -104,10 +104,7 @@ impl State {
             out.record(REGISTRATION, &Registration::of(&row.node))?;
             for service in row.services.values() {
                 let service = Some(service.clone());
-                out.record(
-                    REGISTRATION,
-                    &Registration { service, ..Registration::of(&row.node) },
-                )?;
+                out.record(REGISTRATION, &Registration { service, ..Registration::of(&row.node) })?;
             }
             for check in row.checks.values() {
                 let check = Some(check.clone());
