@@ -207,7 +207,6 @@ impl State {
     ) -> impl Iterator<Item = (&Name, &Arc<DirEntry>)> {
         self.kv.range::<_, str>(from(prefix)).take_while(move |(key, _)| key.starts_with(prefix))
     }
-
     pub(crate) fn kv_table_index(&self) -> u64 {
         self.indexes.max(&[Table::Kv, Table::Tombstones])
     }
