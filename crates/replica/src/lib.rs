@@ -30,6 +30,8 @@ pub mod visibility;
 
 /// An entry of the consensus log, as the `raft` crate defines it.
 pub type LogEntry = raft::eraftpb::Entry;
+/// What an entry holds: a command, or a change of membership.
+pub type LogEntryKind = raft::eraftpb::EntryType;
 /// The term, vote and commit a server must remember.
 pub type HardState = raft::eraftpb::HardState;
 /// What servers say to one another.

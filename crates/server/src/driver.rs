@@ -1,0 +1,280 @@
+//! The consensus thread: takes in everything queued, lets the replica decide, and performs its
+//! effects in order.
+//!
+//! The thread that decides also writes and syncs the log. Handing that to a second thread would
+//! cost two wake-ups per write and gain nothing while there is one server: whatever arrives during
+//! a sync is queued and becomes the next group.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
+
+use model::error::Error;
+use replica::{Effect, Input, Mono, Now, Replica, RequestId, Response, Snapshot};
+use slab::Slab;
+
+use crate::metrics::{add, record};
+use crate::shared::{Job, ReplyTo, Shared};
+use crate::storage::{self, Storage};
+
+/// Interval of the consensus clock.
+const TICK: Duration = Duration::from_millis(100);
+/// Jobs taken in before the log is written; the bytes in flight are bounded by the replica.
+const GROUP_MAX: usize = 4096;
+
+/// Who waits for which reply.
+enum Waiting {
+    Outcome(ReplyTo<model::command::Outcome>),
+    Renewed(ReplyTo<Option<Arc<model::session::Session>>>),
+    Confirmed(ReplyTo<()>),
+}
+
+pub(crate) struct Driver {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) replica: Replica,
+    pub(crate) storage: Storage,
+    pub(crate) jobs: Receiver<Job>,
+    waiting: Slab<Waiting>,
+    started: Instant,
+    effects: Vec<Effect>,
+}
+
+/// Why the thread ends.
+enum End {
+    Asked,
+    Failed(String),
+}
+
+impl Driver {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        replica: Replica,
+        storage: Storage,
+        jobs: Receiver<Job>,
+    ) -> Self {
+        Self {
+            shared,
+            replica,
+            storage,
+            jobs,
+            waiting: Slab::new(),
+            started: Instant::now(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Runs until asked to stop or until the replica or the log cannot go on.
+    pub(crate) fn run(mut self) {
+        let end = self.drive();
+        let failure = match end {
+            End::Asked => None,
+            End::Failed(cause) => {
+                tracing::error!(cause, "the server stops");
+                Some(cause)
+            }
+        };
+        // Whoever still waits for a reply sees its channel close and asks `Shared` why.
+        self.shared.close(failure);
+    }
+
+    fn drive(&mut self) -> End {
+        let mut next_tick = Instant::now() + TICK;
+        if let Err(end) = self.settle() {
+            return end;
+        }
+        loop {
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            match self.jobs.recv_timeout(wait) {
+                Ok(job) => {
+                    if let Err(end) = self.take_group(job) {
+                        return end;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return End::Asked,
+            }
+            if Instant::now() >= next_tick {
+                next_tick = Instant::now() + TICK;
+                self.step(Input::Tick);
+            }
+            if let Err(end) = self.settle() {
+                return end;
+            }
+        }
+    }
+
+    /// Takes in `first` and everything queued behind it.
+    fn take_group(&mut self, first: Job) -> Result<(), End> {
+        let mut next = Some(first);
+        let mut count = 0;
+        while let Some(job) = next.take() {
+            count += 1;
+            let input = match job {
+                Job::Command(command, reply) => {
+                    let request = self.wait(Waiting::Outcome(reply));
+                    Input::Propose { request, command: *command }
+                }
+                Job::Renew(id, reply) => {
+                    Input::RenewSession { request: self.wait(Waiting::Renewed(reply)), id }
+                }
+                Job::Confirm(reply) => {
+                    Input::ConfirmLeadership { request: self.wait(Waiting::Confirmed(reply)) }
+                }
+                Job::Input(input) => input,
+                Job::Stop => return Err(End::Asked),
+            };
+            self.step(input);
+            if count < GROUP_MAX {
+                next = self.jobs.try_recv().ok();
+            }
+        }
+        self.shared.taken(count);
+        Ok(())
+    }
+
+    fn wait(&mut self, waiting: Waiting) -> RequestId {
+        RequestId(self.waiting.insert(waiting) as u64)
+    }
+
+    /// Takes an input in before the thread runs.
+    pub(crate) fn take_in(&mut self, input: Input) {
+        self.step(input);
+    }
+
+    fn step(&mut self, input: Input) {
+        let now = self.now();
+        self.replica.step(input, now, &mut self.effects);
+    }
+
+    /// Performs effects until there are none.
+    fn settle(&mut self) -> Result<(), End> {
+        loop {
+            let now = self.now();
+            self.replica.flush(now, &mut self.effects);
+            if self.effects.is_empty() {
+                return Ok(());
+            }
+            for effect in std::mem::take(&mut self.effects) {
+                self.perform(effect)?;
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Result<(), End> {
+        match effect {
+            Effect::Persist(persist) => {
+                let ticket = persist.ticket;
+                self.persist(persist).map_err(|e| End::Failed(e.to_string()))?;
+                self.step(Input::Persisted { ticket });
+            }
+            // A server alone has nobody to send to.
+            Effect::Send(_) => {}
+            Effect::Publish { state, touched } => {
+                let woken = self.shared.publish(state, &touched);
+                add(&self.shared.metrics.wakes, woken as u64);
+            }
+            Effect::Reply { request, result } => self.reply(request, result),
+            Effect::Leadership(leadership) => {
+                add(&self.shared.metrics.leader_changes, 1);
+                tracing::info!(
+                    term = leadership.term,
+                    is_leader = leadership.is_leader,
+                    is_ready = leadership.is_ready,
+                    "leadership changed"
+                );
+                self.shared.set_leadership(leadership);
+            }
+            Effect::SaveSnapshot(snapshot) => self.save_snapshot(snapshot),
+            Effect::Compact { through } => {
+                if let Err(e) = self.storage.log.compact(through) {
+                    tracing::warn!(error = %e, "could not free log files");
+                }
+            }
+            Effect::Halt(cause) => return Err(End::Failed(cause.to_string())),
+        }
+        Ok(())
+    }
+
+    fn persist(&mut self, persist: replica::Persist) -> Result<(), wal::Error> {
+        let metrics = &self.shared.metrics;
+        let entries = persist.entries.len() as u64;
+        let begun = Instant::now();
+        let batch = storage::batch_of(persist);
+        self.storage.log.write(&batch)?;
+        self.storage.log.sync()?;
+        record(&metrics.log_sync_nanos, &metrics.log_sync_nanos_max, begun.elapsed());
+        add(&metrics.log_entries, entries);
+        add(&metrics.log_syncs, 1);
+        Ok(())
+    }
+
+    fn reply(&mut self, request: RequestId, result: Result<Response, Error>) {
+        let Some(waiting) = self.waiting.try_remove(request.0 as usize) else { return };
+        let metrics = &self.shared.metrics;
+        let mismatch = || Error::internal("a reply of another kind than asked for");
+        // A receiver that is gone has given up waiting; the effect stands.
+        match waiting {
+            Waiting::Outcome(reply) => {
+                let counter = match &result {
+                    Ok(_) => &metrics.commands_ok,
+                    Err(e) if e.kind == model::error::ErrorKind::NoLeader => {
+                        &metrics.commands_dropped
+                    }
+                    Err(_) => &metrics.commands_refused,
+                };
+                add(counter, 1);
+                let _ = reply.send(result.and_then(|response| match response {
+                    Response::Outcome(outcome) => Ok(outcome),
+                    _ => Err(mismatch()),
+                }));
+            }
+            Waiting::Renewed(reply) => {
+                let _ = reply.send(result.and_then(|response| match response {
+                    Response::Renewed(session) => Ok(session),
+                    _ => Err(mismatch()),
+                }));
+            }
+            Waiting::Confirmed(reply) => {
+                let _ = reply.send(result.map(|_| ()));
+            }
+        }
+    }
+
+    /// Writes the snapshot on a thread of its own; the state in it is an unchanging clone.
+    fn save_snapshot(&mut self, snapshot: Snapshot) {
+        let index = snapshot.index;
+        let Some(store) = self.storage.snapshots.clone() else {
+            // Nothing is kept, so nothing needs to be written before the log is cut.
+            return self.step(Input::SnapshotSaved { index });
+        };
+        let shared = self.shared.clone();
+        let save = move || {
+            let begun = Instant::now();
+            let input = match storage::save_snapshot(&store, &snapshot) {
+                Ok(()) => {
+                    add(&shared.metrics.snapshots_saved, 1);
+                    let nanos = begun.elapsed().as_nanos() as u64;
+                    shared.metrics.snapshot_nanos.store(nanos, Ordering::Relaxed);
+                    Input::SnapshotSaved { index }
+                }
+                Err(e) => {
+                    add(&shared.metrics.snapshots_failed, 1);
+                    tracing::error!(error = %e, "could not write a snapshot");
+                    Input::SnapshotFailed
+                }
+            };
+            // A server that has ended needs to know no more.
+            let _ = shared.submit(Job::Input(input));
+        };
+        let spawned = std::thread::Builder::new().name("snapshot".into()).spawn(save);
+        if let Err(e) = spawned {
+            tracing::error!(error = %e, "could not start a thread for a snapshot");
+            self.step(Input::SnapshotFailed);
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: Mono(self.started.elapsed().as_nanos() as u64), wall: SystemTime::now().into() }
+    }
+}

@@ -1,0 +1,205 @@
+//! The one query path: choose consistency, read the published state, wait on what was read,
+//! read again, filter, answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use model::error::{Error, ErrorKind};
+use model::query::{Consistency, Query, QueryMeta, QueryOptions};
+use replica::visibility;
+use rpc::Answer;
+use state::State;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::metrics::add;
+use crate::reply_cache::{Answered, is_cacheable};
+use crate::shared::{Job, Shared};
+
+/// Up to this fraction of a wait is added, so that waits begun together do not end together.
+const JITTER_FRACTION: u32 = 16;
+
+impl Shared {
+    /// Answers without waiting, if the consistency asked for allows it and the answer is newer
+    /// than the index the asker has.
+    pub(crate) fn query_now(
+        &self,
+        query: &Query,
+        options: &QueryOptions,
+    ) -> Option<Result<Answer, Error>> {
+        if !self.may_answer(options.consistency) {
+            return None;
+        }
+        let answered = match self.read(query, &options.filter) {
+            Ok(answered) => answered,
+            Err(e) => return Some(Err(e)),
+        };
+        if options.min_index > 0 && answered.index <= options.min_index {
+            return None;
+        }
+        add(&self.metrics.queries, 1);
+        Some(Ok(self.answer(&answered, options)))
+    }
+
+    pub(crate) async fn query(&self, query: Query, options: QueryOptions) -> Result<Answer, Error> {
+        add(&self.metrics.queries, 1);
+        self.confirm(options.consistency).await?;
+        let mut answered = self.read(&query, &options.filter)?;
+        if options.min_index == 0 || answered.index > options.min_index {
+            return Ok(self.answer(&answered, &options));
+        }
+        let _waiter = Waiter::enter(self)?;
+        let deadline = Instant::now() + self.wait(options.max_wait);
+        loop {
+            let mut listening = self.registry.listen(&answered.topics);
+            // Registered first, looked again second: a change in between is seen here.
+            if answered.is_good_in(&self.state.load()) {
+                // Dropping this future ends the registration and nothing else.
+                let is_late = tokio::select! {
+                    biased;
+                    () = listening.woken() => false,
+                    () = tokio::time::sleep_until(deadline) => true,
+                };
+                if self.is_closed() {
+                    return Err(self.closed_error());
+                }
+                if is_late {
+                    drop(listening);
+                    self.confirm(options.consistency).await?;
+                    let answered = self.read(&query, &options.filter)?;
+                    return Ok(self.answer(&answered, &options));
+                }
+            }
+            drop(listening);
+            answered = self.read(&query, &options.filter)?;
+            if answered.index > options.min_index {
+                self.confirm(options.consistency).await?;
+                return Ok(self.answer(&answered, &options));
+            }
+        }
+    }
+
+    /// Whether a read of the published state is as fresh as asked for right now. A server alone
+    /// has nobody to ask: everything it acknowledged is published before.
+    fn may_answer(&self, consistency: Consistency) -> bool {
+        let leadership = self.leadership.load();
+        match consistency {
+            Consistency::Stale => !self.is_closed(),
+            Consistency::Default => leadership.is_ready && !self.is_closed(),
+            Consistency::Consistent => {
+                leadership.is_ready && leadership.is_alone && !self.is_closed()
+            }
+        }
+    }
+
+    /// Waits until a read of the published state is as fresh as asked for.
+    async fn confirm(&self, consistency: Consistency) -> Result<(), Error> {
+        if self.may_answer(consistency) {
+            return Ok(());
+        }
+        self.await_leader().await?;
+        if self.may_answer(consistency) {
+            return Ok(());
+        }
+        let (reply, confirmed) = oneshot::channel();
+        self.submit(Job::Confirm(reply))?;
+        // Dropped or late, the confirmation is merely not used.
+        match tokio::time::timeout(self.config.tunables.leader_hold, confirmed).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(self.closed_error()),
+            Err(_) => Err(Error::no_leader()),
+        }
+    }
+
+    /// Waits a bounded time for this server to lead.
+    pub(crate) async fn await_leader(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + self.config.tunables.leader_hold;
+        loop {
+            let changed = self.leadership_changed.listen();
+            if self.is_closed() {
+                return Err(self.closed_error());
+            }
+            if self.leadership.load().is_ready {
+                return Ok(());
+            }
+            // Nothing is lost when this future is dropped while it listens.
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Err(Error::no_leader());
+            }
+        }
+    }
+
+    fn read(&self, query: &Query, filter: &str) -> Result<Arc<Answered>, Error> {
+        let state = self.state.load();
+        if !is_cacheable(query) {
+            return self.evaluate(&state, query, filter).map(Arc::new);
+        }
+        if let Some(found) = self.replies.get(query, filter, &state) {
+            add(&self.metrics.reply_cache_hits, 1);
+            return Ok(found);
+        }
+        add(&self.metrics.reply_cache_misses, 1);
+        let answered = self.evaluate(&state, query, filter)?;
+        Ok(self.replies.keep(answered, &state))
+    }
+
+    fn evaluate(&self, state: &State, query: &Query, filter: &str) -> Result<Answered, Error> {
+        let state::Read { index, topics, reply } = state.read(query);
+        let reply = visibility::filter_reply(reply, filter)?;
+        let (query, filter) = (query.clone(), filter.to_owned());
+        Ok(Answered::new(query, filter, topics, index, reply, state.index()))
+    }
+
+    fn answer(&self, answered: &Answered, options: &QueryOptions) -> Answer {
+        let leadership = self.leadership.load();
+        let meta = QueryMeta {
+            index: answered.index,
+            // Followers will tell the age of what they last heard; a leader is its own source.
+            last_contact: Duration::ZERO,
+            known_leader: leadership.leader.is_some(),
+            consistency: options.consistency,
+        };
+        Answer { meta, body: answered.body.clone() }
+    }
+
+    /// The wait asked for, within bounds, with jitter.
+    fn wait(&self, asked: Option<Duration>) -> Duration {
+        let tunables = &self.config.tunables;
+        let wait = match asked {
+            None | Some(Duration::ZERO) => tunables.query_wait_default,
+            Some(asked) => asked.min(tunables.query_wait_max),
+        };
+        wait + (wait / JITTER_FRACTION).mul_f64(rand::random::<f64>())
+    }
+}
+
+/// Counts a waiting query as long as it lives.
+struct Waiter<'a>(&'a Shared);
+
+impl<'a> Waiter<'a> {
+    fn enter(shared: &'a Shared) -> Result<Self, Error> {
+        let limit = shared.config.tunables.waiters_max;
+        if shared.waiters.fetch_add(1, Ordering::Relaxed) >= limit {
+            shared.waiters.fetch_sub(1, Ordering::Relaxed);
+            add(&shared.metrics.waiters_refused, 1);
+            return Err(Error {
+                kind: ErrorKind::Unavailable,
+                message: format!(
+                    "{limit} blocking queries are waiting, the most this server holds"
+                ),
+                retry_after: Some(Duration::from_secs(1)),
+            });
+        }
+        add(&shared.metrics.queries_waited, 1);
+        add(&shared.metrics.waiters, 1);
+        Ok(Self(shared))
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.waiters.fetch_sub(1, Ordering::Relaxed);
+    }
+}
