@@ -334,3 +334,6 @@ fn rsa_algorithms() -> [(Oid<'static>, Hash); 3] {
         (OID_PKCS1_SHA512WITHRSA, Hash::Sha512),
     ]
 }
+
+#[cfg(test)]
+mod tests;

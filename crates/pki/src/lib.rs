@@ -18,11 +18,16 @@ pub mod builtin;
 pub mod ca_config;
 pub mod provider;
 
+pub mod mesh;
+pub mod roots;
 pub mod svid;
 
+mod chain;
+mod crypto;
 mod der;
 mod issuer;
 mod pem;
+mod session;
 mod subject;
 
 #[cfg(test)]

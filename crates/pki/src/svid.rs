@@ -150,6 +150,11 @@ pub(crate) fn check_authority(
             ParsedExtension::KeyUsage(usage) if !usage.key_cert_sign() => {
                 return Err(SvidError::AuthorityUsage);
             }
+            ParsedExtension::ExtendedKeyUsage(usage)
+                if !(usage.any || usage.client_auth && usage.server_auth) =>
+            {
+                return Err(SvidError::AuthorityUsage);
+            }
             ParsedExtension::NameConstraints(constraints) => {
                 let of_uris = constraints
                     .permitted_subtrees
@@ -197,3 +202,6 @@ fn check_form(certificate: &X509Certificate<'_>) -> Result<(), SvidError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
