@@ -141,6 +141,8 @@ pub enum RefusalReason {
     NoDestination,
     #[error("it has no local bind port")]
     NoPort,
+    #[error("another upstream is bound there already")]
+    PortTaken,
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
@@ -159,10 +161,18 @@ impl Definition {
         if proxy.destination_service_name.is_empty() {
             return Err(ConfigError::NoDestination { proxy: service.id.clone() });
         }
-        let mut upstreams = Vec::new();
+        let mut upstreams: Vec<UpstreamDefinition> = Vec::new();
         let mut refused = Vec::new();
         for registration in &proxy.upstreams {
-            match upstream(registration) {
+            let read = upstream(registration).and_then(|upstream| {
+                let is_same = |held: &UpstreamDefinition| {
+                    (&held.bind_address, held.bind_port)
+                        == (&upstream.bind_address, upstream.bind_port)
+                };
+                let is_taken = upstreams.iter().any(is_same);
+                if is_taken { Err(RefusalReason::PortTaken) } else { Ok(upstream) }
+            });
+            match read {
                 Ok(upstream) => upstreams.push(upstream),
                 Err(reason) => refused.push(RefusedUpstream {
                     name: registration.destination_name.clone(),
@@ -350,12 +360,14 @@ mod tests {
                 {"DestinationName": "x", "DestinationType": "service"},
                 {"DestinationName": "y", "LocalBindPort": 3, "Config": {"connect_timeout_ms": "soon"}},
                 {"DestinationName": "z", "LocalBindPort": 4},
+                {"DestinationName": "w", "LocalBindPort": 4},
             ]}),
             &format!(
                 "{plain}; 127.0.0.1:4 to z in 10s; upstream \"q\" on port 1 is not served: destination type \
                  prepared_query is not supported yet, use a service; upstream \"x\" on port 0 is not served: it has \
                  no local bind port; upstream \"y\" on port 3 is not served: upstream \"y\": config key \
-                 connect_timeout_ms wants a whole number, found \"soon\""
+                 connect_timeout_ms wants a whole number, found \"soon\"; upstream \"w\" on port 4 is \
+                 not served: another upstream is bound there already"
             ),
         );
     }
