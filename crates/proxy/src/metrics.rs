@@ -78,6 +78,16 @@ metrics! {
     is_agent_away,
 }
 
+impl Metrics {
+    pub(crate) fn count_handshake(&self, is_resumed: bool) {
+        if is_resumed {
+            self.handshakes_resumed.increment()
+        } else {
+            self.handshakes_full.increment()
+        }
+    }
+}
+
 /// One number. Relaxed: readers want totals, not an order of events.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -91,8 +101,10 @@ impl Counter {
         self.add(1);
     }
 
-    pub(crate) fn decrement(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    /// Counts one until the guard is dropped.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        self.increment();
+        Held(self)
     }
 
     pub(crate) fn set(&self, value: u64) {
@@ -101,6 +113,15 @@ impl Counter {
 
     fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One in a gauge.
+pub(crate) struct Held<'a>(&'a Counter);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -25,8 +25,6 @@ pub(crate) const SUFFIX_BYTES_MAX: usize = 1 + TAG_BYTES;
 /// Largest record body accepted: RFC 8446 allows content + 256, RFC 5246 content + 2048. Unit: bytes.
 const BODY_BYTES_MAX_TLS13: usize = CONTENT_BYTES_MAX + 256;
 const BODY_BYTES_MAX_TLS12: usize = CONTENT_BYTES_MAX + 2048;
-/// Largest record on the wire in either version. Unit: bytes.
-pub(crate) const RECORD_BYTES_MAX: usize = HEADER_BYTES + BODY_BYTES_MAX_TLS12;
 
 /// Content types of RFC 8446 section 5.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,6 +45,7 @@ const MESSAGE_BYTES_MAX: usize = 32 * 1024;
 
 const ALERT_CLOSE_NOTIFY: u8 = 0;
 const ALERT_USER_CANCELED: u8 = 90;
+pub(crate) const ALERT_ACCESS_DENIED: u8 = 49;
 const MESSAGE_NEW_SESSION_TICKET: u8 = 4;
 const MESSAGE_KEY_UPDATE: u8 = 24;
 
@@ -130,6 +131,7 @@ pub(crate) async fn relay(
     if !matches!(ending, Ending::Clean) {
         match &ending {
             Ending::Protocol(error) => link.send_alert(peer, error.alert()),
+            Ending::Cut(Cut::Denied) => link.send_alert(peer, ALERT_ACCESS_DENIED),
             // The other direction may have ended well; this one did not, and must not look as if it had.
             _ => reset_on_close(peer),
         }

@@ -260,7 +260,10 @@ fn bulk_cost_per_byte() {
         let cpu = [near, far].map(|relay| relay.join().expect("relays") as f64 / BYTES as f64);
         println!(
             "{:.2} Gbit/s, ns per byte: {:.3} sealing, {:.3} opening, {:.3} the pair",
-            BYTES as f64 * 8e-9 / took, cpu[0], cpu[1], cpu[0] + cpu[1]
+            BYTES as f64 * 8e-9 / took,
+            cpu[0],
+            cpu[1],
+            cpu[0] + cpu[1]
         );
     }
 }
