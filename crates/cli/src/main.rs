@@ -1,1 +1,28 @@
-fn main() {}
+//! The `lictor` binary: agent, proxy and client commands in one. Also answers to the name `consul`.
+//!
+//! Every command is a module named after its noun: flags on top, then what it does. They talk to
+//! an agent through `api` alone. Start with [`command`], and [`argv`] for how flags are read.
+
+mod argv;
+mod command;
+mod help;
+mod output;
+
+mod client_flags;
+mod data;
+
+mod catalog;
+mod completion;
+mod info;
+mod kv;
+mod members;
+mod version;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ExitCode::from(command::main(std::env::args_os().collect()))
+}

@@ -1,0 +1,113 @@
+//! The list of commands, and how one invocation becomes an exit code.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::argv::{self, Invocation};
+use crate::output::{self, CommandResult, Failure};
+use crate::{catalog, completion, help, info, kv, members, version};
+
+/// Connect, secure and observe services: registry, discovery, key-value store and service mesh.
+#[derive(Parser)]
+#[command(
+    name = "lictor",
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    args_override_self = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Look at datacenters, nodes and services of the catalog.
+    #[command(subcommand)]
+    Catalog(catalog::Command),
+    /// Write a completion script for a shell.
+    Completion(completion::Args),
+    /// Show runtime figures of the agent.
+    Info(info::Args),
+    /// Read and write the key-value store.
+    #[command(subcommand)]
+    Kv(kv::Command),
+    /// List the members of the gossip pool.
+    Members(members::Args),
+    /// Show the version of this program.
+    Version(version::Args),
+}
+
+/// Runs the command named by `args`, whose first element is the program, and returns its exit
+/// code: 0 done, 1 failed or misused, 127 no such command; commands may define more.
+pub(crate) fn main(args: Vec<OsString>) -> u8 {
+    let mut args = args.into_iter();
+    let program = program_name(args.next());
+    let mut words = Vec::new();
+    for arg in args {
+        match arg.into_string() {
+            Ok(word) => words.push(word),
+            Err(arg) => {
+                output::note(&format!("argument {arg:?} is not valid UTF-8"));
+                return 1;
+            }
+        }
+    }
+    let result = match argv::arrange(&root(&program), &words) {
+        Invocation::Run(words) => parse_and_run(&program, words),
+        Invocation::Version => version::print_text(),
+        Invocation::Help(path) => {
+            output::raw(help::render(root(&program), &path).as_bytes());
+            Ok(0)
+        }
+        Invocation::InstallCompletion => completion::explain_install(&program),
+        Invocation::Misuse { path, message, code } => {
+            let help = help::render(root(&program), &path);
+            let message = if message.is_empty() { help } else { format!("{message}\n\n{help}") };
+            Err(Failure { message, code })
+        }
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            output::note(failure.message.trim_end());
+            failure.code
+        }
+    }
+}
+
+/// The command tree under the name it was called by.
+pub(crate) fn root(program: &str) -> clap::Command {
+    Cli::command().name(program.to_owned()).bin_name(program.to_owned())
+}
+
+fn program_name(arg: Option<OsString>) -> String {
+    let path = arg.unwrap_or_default();
+    match Path::new(&path).file_name().and_then(|name| name.to_str()) {
+        Some("consul") => "consul".to_owned(),
+        _ => "lictor".to_owned(),
+    }
+}
+
+fn parse_and_run(program: &str, words: Vec<String>) -> CommandResult {
+    let parsed = root(program)
+        .try_get_matches_from(words)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => run(program, cli.command),
+        Err(error) => Err(Failure::new(help::single_dashes(&error.render().to_string()))),
+    }
+}
+
+fn run(program: &str, command: Command) -> CommandResult {
+    match command {
+        Command::Catalog(command) => catalog::run(command),
+        Command::Completion(args) => completion::run(program, &args),
+        Command::Info(args) => info::run(&args),
+        Command::Kv(command) => kv::run(command),
+        Command::Members(args) => members::run(&args),
+        Command::Version(args) => version::run(&args),
+    }
+}
