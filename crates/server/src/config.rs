@@ -6,6 +6,8 @@ use std::time::Duration;
 use replica::Rules;
 use replica::duty::Member;
 
+use crate::ca::CaSettings;
+
 /// One server's settings. Build with [`ServerConfig::new`] and change fields.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -17,6 +19,8 @@ pub struct ServerConfig {
     /// How this server appears in the catalog (its node, `serfHealth`, the `consul` service).
     /// `None` registers nothing.
     pub member: Option<Member>,
+    /// The certificate authority; `None` leaves the mesh disabled.
+    pub ca: Option<CaSettings>,
     pub rules: Rules,
     pub tunables: Tunables,
 }
@@ -28,6 +32,7 @@ impl ServerConfig {
             data_dir: None,
             advertise: "127.0.0.1:8300".into(),
             member: None,
+            ca: Some(CaSettings::default()),
             rules: Rules::default(),
             tunables: Tunables::default(),
         }

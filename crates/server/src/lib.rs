@@ -23,5 +23,8 @@ mod query;
 mod reply_cache;
 mod watch;
 
+mod ca;
+pub use ca::CaSettings;
+
 mod metrics;
 pub use metrics::MetricsSnapshot;

@@ -18,6 +18,7 @@ use rpc::{Answer, Cluster, Pending, Status};
 use state::State;
 use tokio::sync::oneshot;
 
+use crate::ca::Authority;
 use crate::config::ServerConfig;
 use crate::driver::Driver;
 use crate::metrics::{MetricsSnapshot, add};
@@ -40,6 +41,7 @@ pub enum StartError {
 /// A running server. Dropping it stops it.
 pub struct Server {
     shared: Arc<Shared>,
+    authority: Arc<Authority>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -65,7 +67,13 @@ impl Server {
             .name("consensus".into())
             .spawn(move || driver.run())
             .map_err(StartError::Thread)?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        let authority = Arc::new(Authority::new(shared.clone(), shared.config.ca.clone()));
+        let watched = authority.clone();
+        std::thread::Builder::new()
+            .name("authority".into())
+            .spawn(move || watched.watch_over())
+            .map_err(StartError::Thread)?;
+        Ok(Self { shared, authority, thread: Mutex::new(Some(thread)) })
     }
 
     /// Resolves once this server leads and may serve.
@@ -138,7 +146,7 @@ impl Drop for Server {
 
 impl Shared {
     /// Hands a job to the consensus thread and waits for its reply, a bounded time.
-    async fn ask<T>(&self, job: impl FnOnce(ReplyTo<T>) -> Job) -> Result<T, Error> {
+    pub(crate) async fn ask<T>(&self, job: impl FnOnce(ReplyTo<T>) -> Job) -> Result<T, Error> {
         self.await_leader().await.inspect_err(|_| add(&self.metrics.commands_dropped, 1))?;
         let (reply, replied) = oneshot::channel();
         self.submit(job(reply)).inspect_err(|_| add(&self.metrics.commands_dropped, 1))?;
@@ -171,16 +179,12 @@ impl Cluster for Server {
         Box::pin(self.shared.ask(|reply| Job::Renew(id, reply)))
     }
 
-    fn sign_leaf(&self, _csr_pem: String, _token: Token) -> Pending<'_, IssuedCert> {
-        Box::pin(async {
-            Err(Error::new(ErrorKind::Unavailable, "internal error: CA provider is nil"))
-        })
+    fn sign_leaf(&self, csr_pem: String, _token: Token) -> Pending<'_, IssuedCert> {
+        Box::pin(self.authority.sign_leaf(csr_pem))
     }
 
-    fn configure_ca(&self, _config: CaConfiguration, _token: Token) -> Pending<'_, ()> {
-        Box::pin(async {
-            Err(Error::new(ErrorKind::Unavailable, "internal error: CA provider is nil"))
-        })
+    fn configure_ca(&self, config: CaConfiguration, _token: Token) -> Pending<'_, ()> {
+        Box::pin(self.authority.configure(config))
     }
 
     fn status(&self) -> Status {
