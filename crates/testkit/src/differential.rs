@@ -15,7 +15,7 @@ use std::{env, fs};
 use crate::compare::{Difference, Rules, compare, unpacked};
 use crate::json::Json;
 use crate::process::Spec;
-use crate::request::{Answer, Client};
+use crate::request::{Answer, Client, Pending};
 use crate::scrub::{Relations, Scrub};
 use crate::wait;
 
@@ -148,6 +148,12 @@ impl Step {
     /// Compares only the kind of value at a pointer; `*` stands for any one part.
     pub fn ignore(mut self, pointer: &str) -> Step {
         self.rules.ignored.push(pointer.to_owned());
+        self
+    }
+
+    /// Compares only the presence of a header.
+    pub fn ignore_header(mut self, name: &str) -> Step {
+        self.rules.headers_ignored.push(name.to_ascii_lowercase());
         self
     }
 
@@ -334,6 +340,15 @@ impl Ready {
         Timed { answer, took: start.elapsed(), reached: true }
     }
 
+    /// Sends, and lets the agent take the request up before anything else is asked of it: it answers a second one.
+    fn begin(&self) -> Sent {
+        let start = Instant::now();
+        let pending = self.http.begin(&self.method, &self.path, &self.headers, &self.body);
+        // Whether it answers is for the steps to tell.
+        let _ = self.http.get("/v1/status/leader");
+        Sent { pending, start }
+    }
+
     fn send_until(&self, until: Option<&Until>) -> Timed {
         let Some(until) = until else { return self.send() };
         let reached = wait::poll(UNTIL_MAX, || {
@@ -342,6 +357,19 @@ impl Ready {
         });
         // The last answer tells more than that time ran out.
         reached.unwrap_or_else(|| Timed { reached: false, ..self.send() })
+    }
+}
+
+/// A held request.
+struct Sent {
+    pending: io::Result<Pending>,
+    start: Instant,
+}
+
+impl Sent {
+    fn finish(self) -> Timed {
+        let answer = self.pending.and_then(Pending::finish);
+        Timed { answer, took: self.start.elapsed(), reached: true }
     }
 }
 
@@ -406,8 +434,8 @@ impl Pair {
         let [real, ours] = match &step.kind {
             Kind::Hold(key) => {
                 let sent = self.sides.each_ref().map(|side| {
-                    let ready = side.ready(step);
-                    thread::spawn(move || ready.send())
+                    let sent = side.ready(step).begin();
+                    thread::spawn(move || sent.finish())
                 });
                 self.held.insert(key.clone(), sent);
                 return Vec::new();

@@ -66,7 +66,7 @@ impl Spec {
             "bootstrap": true,
             "connect": { "enabled": true },
             "enable_central_service_config": true,
-            "performance": { "raft_multiplier": 1 },
+            "performance": { "raft_multiplier": 1, "leave_drain_time": "0s" },
             "check_update_interval": "0s",
             "disable_update_check": true,
             "leave_on_terminate": false,

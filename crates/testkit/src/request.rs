@@ -95,6 +95,17 @@ impl Client {
         headers: &[(String, String)],
         body: &[u8],
     ) -> io::Result<Answer> {
+        self.begin(method, path, headers, body)?.finish()
+    }
+
+    /// Sends one request and leaves its answer for later.
+    pub fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> io::Result<Pending> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -107,10 +118,7 @@ impl Client {
         stream.write_all(head.as_bytes())?;
         // A server may refuse an oversize body before it has read it all, and answer: read that answer then.
         let sent = stream.write_all(body);
-        match read_answer(&mut BufReader::new(&stream), method) {
-            Ok(answer) => Ok(answer),
-            Err(error) => Err(sent.err().unwrap_or(error)),
-        }
+        Ok(Pending { stream, method: method.to_owned(), sent })
     }
 
     /// Sends bytes as they are and returns whatever comes back until the peer closes or falls silent for `silence`.
@@ -144,6 +152,24 @@ impl Client {
         stream.set_write_timeout(Some(SILENCE_MAX))?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub struct Pending {
+    stream: TcpStream,
+    method: String,
+    sent: io::Result<()>,
+}
+
+impl Pending {
+    /// Waits for the answer.
+    pub fn finish(self) -> io::Result<Answer> {
+        match read_answer(&mut BufReader::new(&self.stream), &self.method) {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.sent.err().unwrap_or(error)),
+        }
     }
 }
 

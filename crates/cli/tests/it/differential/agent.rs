@@ -133,6 +133,7 @@ check {
         get("/v1/agent/service/web-1-sidecar-proxy"),
         get("/v1/catalog/node/node1")
             .until("web-1-sidecar-proxy")
+            .ignore_header("X-Consul-Index")
             .ignore("/Services/*/CreateIndex")
             .ignore("/Services/*/ModifyIndex")
             .ignore("/Node/CreateIndex")

@@ -51,9 +51,9 @@ fn life() {
         // A held list wakes when a session appears, a held info when it goes.
         get("/v1/session/list").capture_header("index", "X-Consul-Index"),
         get("/v1/session/list?index={index}&wait=60s").hold("list").name("held list"),
-        get("/v1/session/info/{second}?index={index}&wait=60s").hold("info"),
         put("/v1/session/create", r#"{"Name":"waker"}"#).capture("waker", "/ID"),
-        collect("list").unordered(""),
+        collect("list").unordered("").capture_header("index", "X-Consul-Index"),
+        get("/v1/session/info/{second}?index={index}&wait=60s").hold("info"),
         put("/v1/session/destroy/{second}", ""),
         collect("info"),
         get("/v1/session/info/{waker}?index=1&wait=10s"),
