@@ -7,7 +7,10 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::argv::{self, Invocation};
 use crate::output::{self, CommandResult, Failure};
-use crate::{catalog, completion, help, info, kv, members, version};
+use crate::{
+    catalog, completion, config_entry, connect, control, help, info, intention, kv, maintenance,
+    members, service, version,
+};
 
 /// Connect, secure and observe services: registry, discovery, key-value store and service mesh.
 #[derive(Parser)]
@@ -29,13 +32,33 @@ enum Command {
     Catalog(catalog::Command),
     /// Write a completion script for a shell.
     Completion(completion::Args),
+    /// Read and write configuration entries.
+    #[command(subcommand)]
+    Config(config_entry::Command),
+    /// Work with the service mesh.
+    #[command(subcommand)]
+    Connect(connect::Command),
     /// Show runtime figures of the agent.
     Info(info::Args),
+    /// Say which services may connect to which.
+    #[command(subcommand)]
+    Intention(intention::Command),
     /// Read and write the key-value store.
     #[command(subcommand)]
     Kv(kv::Command),
+    /// Have the agent leave the pool and stop.
+    Leave(control::LeaveArgs),
+    /// Take a node or service out of discovery for maintenance, and back.
+    Maint(maintenance::Args),
     /// List the members of the gossip pool.
     Members(members::Args),
+    /// Show the agent's log as it is written.
+    Monitor(control::MonitorArgs),
+    /// Have the agent read its configuration again.
+    Reload(control::ReloadArgs),
+    /// Register services with the local agent.
+    #[command(subcommand)]
+    Services(service::Command),
     /// Show the version of this program.
     Version(version::Args),
 }
@@ -105,9 +128,17 @@ fn run(program: &str, command: Command) -> CommandResult {
     match command {
         Command::Catalog(command) => catalog::run(command),
         Command::Completion(args) => completion::run(program, &args),
+        Command::Config(command) => config_entry::run(command),
+        Command::Connect(command) => connect::run(command),
         Command::Info(args) => info::run(&args),
+        Command::Intention(command) => intention::run(command),
         Command::Kv(command) => kv::run(command),
+        Command::Leave(args) => control::leave(&args),
+        Command::Maint(args) => maintenance::run(&args),
         Command::Members(args) => members::run(&args),
+        Command::Monitor(args) => control::monitor(&args),
+        Command::Reload(args) => control::reload(&args),
+        Command::Services(command) => service::run(command),
         Command::Version(args) => version::run(&args),
     }
 }

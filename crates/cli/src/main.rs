@@ -11,11 +11,20 @@ mod output;
 mod client_flags;
 mod data;
 
+mod signal;
+
+mod ca;
 mod catalog;
 mod completion;
+mod config_entry;
+mod connect;
+mod control;
 mod info;
+mod intention;
 mod kv;
+mod maintenance;
 mod members;
+mod service;
 mod version;
 
 use std::process::ExitCode;
