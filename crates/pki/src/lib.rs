@@ -21,6 +21,7 @@ pub mod provider;
 pub mod mesh;
 pub mod roots;
 pub mod svid;
+pub mod tls;
 
 mod chain;
 mod crypto;

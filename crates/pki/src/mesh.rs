@@ -181,6 +181,9 @@ impl MeshTls {
         config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Arc::new(Tickets::new(self));
+        // Each ticket costs a tenth of a resumed handshake. One is enough: a connection uses one and
+        // brings one, so a client comes to hold as many as it has connections at once.
+        config.send_tls13_tickets = 1;
         Arc::new(config)
     }
 
@@ -206,8 +209,9 @@ impl fmt::Debug for MeshTls {
     }
 }
 
-/// Endpoints a dialer keeps sessions for. A service with more instances than this resumes less.
-const ENDPOINTS_MAX: usize = 1024;
+/// Endpoints a dialer keeps sessions for; a service with more instances than this resumes less.
+/// With the bound of tickets per endpoint at 2 KB each, at most 32 MB, a fraction of it in practice.
+const ENDPOINTS_MAX: usize = 512;
 
 /// Dials one expected identity. Sessions are kept per endpoint, as each endpoint's tickets are
 /// good at that endpoint only.

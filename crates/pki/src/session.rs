@@ -18,9 +18,8 @@ use rustls_pki_types::ServerName;
 
 use crate::mesh::{Generation, MeshTls};
 
-/// Tickets kept per endpoint: as many connections as may begin at once before the first of them
-/// has brought new tickets.
-const TICKETS_PER_ENDPOINT_MAX: usize = 16;
+/// Tickets kept per endpoint: how many connections can be resumed at once.
+const TICKETS_PER_ENDPOINT_MAX: usize = 32;
 
 /// The server's tickets: encrypted with a key that is thrown away when the own identity changes.
 pub(crate) struct Tickets {
