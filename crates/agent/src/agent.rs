@@ -1,0 +1,438 @@
+//! The agent put together: its parts, its start, its reload and its end.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use model::ca::IssuedCert;
+use model::definition::{CheckDefinition, ServiceDefinition};
+use model::query::{Query, QueryOptions, Token};
+use rpc::{Answer, Body, Cluster};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::central::Central;
+use crate::checks::runner::Runners;
+use crate::definition;
+use crate::error::Error;
+use crate::intentions::{Authorization, DefaultPolicy, Intentions};
+use crate::leaf::Leaves;
+use crate::local::{Local, Source};
+use crate::metrics::{self, Metrics};
+use crate::persist::{Kept, Persist};
+use crate::roots::RootsView;
+use crate::settings::AgentSettings;
+use crate::sync::SyncTask;
+use crate::views::{Cached, Views, WaitOptions};
+
+/// What an agent's tasks live by.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// Ends all tasks.
+    pub stop: CancellationToken,
+    /// Where tasks are spawned, for the owner to wait on after `stop`.
+    pub tasks: TaskTracker,
+}
+
+/// One running agent.
+pub struct Agent {
+    settings: ArcSwap<AgentSettings>,
+    cluster: Arc<dyn Cluster>,
+    local: Arc<Local>,
+    runners: Runners,
+    persist: Persist,
+    /// Registrations take turns, so that disk, local state and running checks change together.
+    registering: Mutex<()>,
+    views: Arc<Views>,
+    roots: RootsView,
+    leaves: Arc<Leaves>,
+    intentions: Arc<Intentions>,
+    central: ArcSwap<Option<Central>>,
+    metrics: Arc<Metrics>,
+    life: Life,
+    /// Fired when the agent is told to leave; the process is to end then.
+    leaving: CancellationToken,
+    started_at: Instant,
+}
+
+impl Agent {
+    /// Reads back what was registered, registers what the settings define, and starts to work.
+    ///
+    /// Errors: an unusable data directory, or a definition in the settings that is not valid.
+    pub async fn start(
+        settings: AgentSettings,
+        cluster: Arc<dyn Cluster>,
+        life: Life,
+    ) -> Result<Arc<Self>, Error> {
+        let Life { stop, tasks } = life.clone();
+        let local = Arc::new(Local::default());
+        let metrics = Arc::new(new_metrics(&settings));
+        let views = Views::new(Arc::clone(&cluster), stop.clone(), tasks.clone());
+        let roots = RootsView::new(&views, settings.agent_token.clone())?;
+        let leaves = Leaves::start(
+            Arc::clone(&cluster),
+            roots.clone(),
+            settings.node.datacenter.clone(),
+            settings.leaf_root_change_spread,
+            stop.clone(),
+            tasks.clone(),
+        );
+        let intentions = Intentions::new(
+            Arc::clone(&cluster),
+            settings.agent_token.clone(),
+            default_policy(&settings),
+            stop.clone(),
+            tasks.clone(),
+        );
+        let runners = Runners::new(
+            Arc::clone(&local),
+            Arc::clone(&cluster),
+            settings.agent_token.clone(),
+            stop.clone(),
+            tasks.clone(),
+        );
+        let agent = Arc::new(Self {
+            persist: Persist::new(settings.data_dir.as_deref()),
+            settings: ArcSwap::from_pointee(settings),
+            cluster,
+            local,
+            runners,
+            registering: Mutex::default(),
+            views,
+            roots,
+            leaves,
+            intentions,
+            central: ArcSwap::from_pointee(None),
+            metrics,
+            life,
+            leaving: CancellationToken::new(),
+            started_at: Instant::now(),
+        });
+        // All before the catalog is compared, else it would lose what is only not loaded yet.
+        let kept = agent.persist.load().await?;
+        let settings = agent.settings();
+        {
+            let _turn = agent.registering.lock().await;
+            agent.restore(kept);
+            agent.register_files(&settings).await?;
+        }
+        agent.spawn_tasks();
+        Ok(agent)
+    }
+
+    fn spawn_tasks(self: &Arc<Self>) {
+        let settings = self.settings();
+        let sync = SyncTask {
+            cluster: Arc::clone(&self.cluster),
+            local: Arc::clone(&self.local),
+            metrics: Arc::clone(&self.metrics),
+            node: settings.node.clone(),
+            is_server: settings.is_server,
+            settings: settings.sync.clone(),
+            agent_token: settings.agent_token.clone(),
+            user_token: settings.user_token.clone(),
+        };
+        let tasks = &self.life.tasks;
+        tasks.spawn(sync.run(self.life.stop.clone()));
+        tasks.spawn(Arc::clone(self).reap_critical_services());
+        tasks.spawn(Arc::clone(self).turn_metrics());
+        if settings.central_service_config {
+            tasks.spawn(Arc::clone(self).keep_central());
+        }
+    }
+
+    /// Takes back what was registered through the API before the restart.
+    fn restore(&self, kept: Kept) {
+        let settings = self.settings();
+        let now = Instant::now();
+        for row in kept.services.into_iter().filter(|row| row.source == Source::Api) {
+            let token = row.token();
+            let service = Arc::new(row.service);
+            self.local.change(|state| {
+                let effective = Arc::clone(&service);
+                let is_sidecar = row.locally_registered_as_sidecar;
+                state.put_service(service, effective, token, Source::Api, is_sidecar);
+            });
+        }
+        let wall_now = model::time::Timestamp::from(std::time::SystemTime::now()).unix_seconds;
+        for row in kept.checks {
+            let token = row.token();
+            let mut check = row.check;
+            let is_orphan = !check.service_id.is_empty()
+                && !self.local.read().services.contains_key(&check.service_id);
+            if is_orphan {
+                tracing::warn!(check = %check.check_id, "check of an unknown service is not restored");
+                continue;
+            }
+            settings.node.name.clone_into(&mut check.node);
+            let Some(kind) = row.chk_type else {
+                self.local.change(|state| state.put_check(check, token, Source::Api, None, now));
+                continue;
+            };
+            let definition = CheckDefinition::from(kind);
+            let (id, name) = (check.check_id.clone(), check.name.clone());
+            let planned =
+                definition::plan_check(&definition, id, name, &settings.checks, Source::Api);
+            let mut planned = match planned {
+                Ok(planned) => planned,
+                Err(error) => {
+                    tracing::warn!(check = %check.check_id, %error, "check is not restored");
+                    continue;
+                }
+            };
+            // Nothing is known of how things are now, unless it was told and still holds.
+            check.status = planned.check.status;
+            check.output.clear();
+            let told = kept.states.iter().find(|state| state.check_id == check.check_id);
+            if let Some(told) = told.filter(|told| told.expires > wall_now) {
+                check.status = told.status;
+                check.output.clone_from(&told.output);
+            }
+            planned.check = check;
+            self.put_planned_check(planned, Source::Api, token);
+        }
+    }
+
+    /// Registers what configuration files define.
+    async fn register_files(&self, settings: &AgentSettings) -> Result<(), Error> {
+        for definition in settings.service_definitions.clone() {
+            let token = definition.token.clone();
+            self.register_in_turn(definition, Source::File, token, true).await?;
+        }
+        for definition in settings.check_definitions.clone() {
+            let token = definition.token.clone();
+            self.register_check_in_turn(definition, Source::File, token).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes over new settings: definitions of files that are gone are removed, new and changed ones
+    /// registered. What only a restart can change is left as it is.
+    ///
+    /// Errors: a definition that is not valid; definitions before it have taken effect.
+    pub async fn reload(&self, settings: AgentSettings) -> Result<(), Error> {
+        for definition in &settings.service_definitions {
+            definition.validate().map_err(|error| Error::invalid(error.to_string()))?;
+        }
+        let _turn = self.registering.lock().await;
+        let defined = defined_ids(&settings);
+        let (services, checks): (Vec<String>, Vec<String>) = {
+            let state = self.local.read();
+            let of_file = |source: Source| source == Source::File;
+            let services = state
+                .services
+                .iter()
+                .filter(|(id, row)| of_file(row.source) && !defined.services.contains(*id))
+                .map(|(id, _)| id.clone());
+            let checks = state
+                .checks
+                .iter()
+                .filter(|(id, row)| of_file(row.source) && !defined.checks.contains(*id))
+                .filter(|(_, row)| row.check.is_node_level())
+                .map(|(id, _)| id.clone());
+            (services.collect(), checks.collect())
+        };
+        self.intentions.set_policy(default_policy(&settings));
+        let kept = self.settings();
+        self.settings.store(Arc::new(AgentSettings {
+            node: kept.node.clone(),
+            is_server: kept.is_server,
+            ports: kept.ports,
+            data_dir: kept.data_dir.clone(),
+            ..settings
+        }));
+        for id in &services {
+            self.deregister_in_turn(id).await?;
+        }
+        for id in &checks {
+            self.deregister_check_in_turn(id).await?;
+        }
+        let settings = self.settings();
+        self.register_files(&settings).await
+    }
+
+    /// Removes services one of whose checks has been critical for longer than it allows.
+    async fn reap_critical_services(self: Arc<Self>) {
+        let every = self.settings().checks.reap_interval;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                () = self.life.stop.cancelled() => return,
+            }
+            let due = self.local.read().services_to_reap(Instant::now());
+            for (service, check) in due {
+                tracing::info!(%service, %check, "removing service critical for too long");
+                if let Err(error) = self.deregister_service(&service).await {
+                    tracing::warn!(%service, %error, "service was not removed");
+                }
+            }
+        }
+    }
+
+    async fn turn_metrics(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(metrics::INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        // The first tick is at once.
+        ticks.tick().await;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    self.record_gauges();
+                    self.metrics.turn(std::time::SystemTime::now().into());
+                }
+                () = self.life.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Begins the end: the process is to drain and exit. Registrations stay in the catalog, which on
+    /// a lone server goes with it.
+    pub fn leave(&self) {
+        tracing::info!("leaving");
+        self.leaving.cancel();
+    }
+
+    /// Fires when the agent was told to leave.
+    pub fn leaving(&self) -> CancellationToken {
+        self.leaving.clone()
+    }
+
+    // The mesh.
+
+    /// Whether the holder of `client_uri` may connect to `target`. Rules are learnt on the first
+    /// question and known from then on.
+    ///
+    /// Errors: `Invalid` for a bad target or URI; those of the servers while no rules are known,
+    /// which callers must take as a refusal. The serial number takes no part in 1.8.7.
+    pub async fn authorize(
+        &self,
+        target: &str,
+        client_uri: &str,
+        _client_serial: &str,
+    ) -> Result<Authorization, Error> {
+        self.intentions.authorize(target, client_uri).await
+    }
+
+    /// As [`Agent::authorize`] when the rules are in memory; never waits.
+    pub fn authorize_now(
+        &self,
+        target: &str,
+        client_uri: &str,
+    ) -> Option<Result<Authorization, Error>> {
+        self.intentions.authorize_now(target, client_uri)
+    }
+
+    /// Whether the service `source` may connect, when the rules of `target` are in memory.
+    pub fn is_allowed_now(&self, target: &str, source: &str) -> Option<bool> {
+        self.intentions.is_allowed_now(target, source)
+    }
+
+    /// The trusted roots. Shape: the reply is `Reply::CaRoots`.
+    pub async fn roots(&self, wait: &WaitOptions) -> Result<Cached<Arc<Body>>, Error> {
+        self.roots.get(wait).await
+    }
+
+    /// Certificate and key of `service`, signed on first use and renewed in time.
+    pub async fn leaf(
+        &self,
+        service: &str,
+        wait: &WaitOptions,
+        token: Token,
+    ) -> Result<Cached<Arc<IssuedCert>>, Error> {
+        self.leaves.get(service, wait, token).await
+    }
+
+    /// Any answer of the servers, kept up to date here once asked for.
+    pub async fn view(&self, query: Query, options: QueryOptions) -> Result<Cached<Answer>, Error> {
+        self.views.get(query, options).await
+    }
+
+    // Parts.
+
+    pub fn cluster(&self) -> &Arc<dyn Cluster> {
+        &self.cluster
+    }
+
+    pub fn settings(&self) -> Arc<AgentSettings> {
+        self.settings.load_full()
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    pub(crate) fn local(&self) -> &Arc<Local> {
+        &self.local
+    }
+
+    pub(crate) fn runners(&self) -> &Runners {
+        &self.runners
+    }
+
+    pub(crate) fn persist(&self) -> &Persist {
+        &self.persist
+    }
+
+    pub(crate) fn registering(&self) -> &Mutex<()> {
+        &self.registering
+    }
+
+    pub(crate) fn central(&self) -> &ArcSwap<Option<Central>> {
+        &self.central
+    }
+
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.life.stop
+    }
+
+    pub(crate) fn started_at(&self) -> Instant {
+        self.started_at
+    }
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent")
+            .field("node", &self.settings.load().node.name)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Defined {
+    services: BTreeSet<String>,
+    checks: BTreeSet<String>,
+}
+
+/// Ids of what the settings' definitions register, sidecars among them.
+fn defined_ids(settings: &AgentSettings) -> Defined {
+    let has_sidecar = |definition: &ServiceDefinition| {
+        definition.connect.as_ref().is_some_and(|connect| connect.sidecar_service.is_some())
+    };
+    let mut services = BTreeSet::new();
+    for definition in &settings.service_definitions {
+        services.insert(definition.service_id().to_owned());
+        if has_sidecar(definition) {
+            services.insert(crate::sidecar::id_of(definition.service_id()));
+        }
+    }
+    let id = |definition: &CheckDefinition| match definition.id.as_str() {
+        "" => definition.name.clone(),
+        own => own.to_owned(),
+    };
+    Defined { services, checks: settings.check_definitions.iter().map(id).collect() }
+}
+
+fn default_policy(settings: &AgentSettings) -> DefaultPolicy {
+    DefaultPolicy { allow: settings.default_allow, acls_enabled: settings.acls_enabled }
+}
+
+fn new_metrics(settings: &AgentSettings) -> Metrics {
+    let hostname = (!settings.metrics.disable_hostname).then(|| settings.node.name.clone());
+    let has_prometheus = !settings.metrics.prometheus_retention.is_zero();
+    Metrics::new(&settings.metrics.prefix, hostname, has_prometheus)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! What the agent says about itself.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::agent::Agent;
+use crate::error::Error;
+use crate::host;
+use crate::member::Member;
+use crate::service::parse_filter;
+use crate::settings::API_LEVEL;
+
+/// Our own name, beside the level of Consul's API that is shown as the version.
+pub const PRODUCT: &str = "lictor";
+/// Our own version.
+pub const PRODUCT_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Answer of `/v1/agent/self`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SelfInfo {
+    pub config: Value,
+    pub debug_config: Value,
+    pub coord: Coordinate,
+    pub member: Member,
+    pub stats: Value,
+    pub meta: std::collections::BTreeMap<String, String>,
+    #[serde(rename = "xDS")]
+    pub xds: Value,
+}
+
+/// A network coordinate. Units: seconds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Coordinate {
+    vec: [u8; 8],
+    error: f64,
+    #[serde(serialize_with = "crate::metrics::go_number")]
+    adjustment: f64,
+    height: f64,
+}
+
+/// Where every node begins.
+const ORIGIN: Coordinate = Coordinate { vec: [0; 8], error: 1.5, adjustment: 0.0, height: 1e-5 };
+
+impl Agent {
+    /// Everything about this agent.
+    pub fn self_info(&self) -> SelfInfo {
+        let settings = self.settings();
+        let config = json!({
+            "Datacenter": settings.node.datacenter,
+            "NodeName": settings.node.name,
+            "NodeID": settings.node.id,
+            "Revision": "",
+            "Server": settings.is_server,
+            "Version": API_LEVEL,
+            "Product": PRODUCT,
+            "ProductVersion": PRODUCT_VERSION,
+        });
+        SelfInfo {
+            config,
+            debug_config: settings.debug_config.clone(),
+            coord: ORIGIN,
+            member: Member::own(&settings, false),
+            stats: self.stats(),
+            meta: settings.node.meta.clone(),
+            xds: json!({"SupportedProxies": {"envoy": ["1.14.5", "1.13.6", "1.12.7", "1.11.2"]}}),
+        }
+    }
+
+    /// The members of the pool of this datacenter, or of all datacenters.
+    ///
+    /// Errors: `Refused` for a bad filter expression.
+    pub fn members(&self, wan: bool, filter: &str) -> Result<Vec<Member>, Error> {
+        let filter = parse_filter::<Member>(filter)?;
+        let settings = self.settings();
+        if wan && !settings.is_server {
+            return Ok(Vec::new());
+        }
+        let own = Member::own(&settings, wan);
+        let is_shown = filter.is_none_or(|filter| filter.matches(&own));
+        Ok(if is_shown { vec![own] } else { Vec::new() })
+    }
+
+    /// Facts about the machine. Reads files: call it where blocking is allowed.
+    pub fn host(&self) -> Value {
+        let settings = self.settings();
+        host::collect(settings.data_dir.as_deref().unwrap_or(std::path::Path::new("/")))
+    }
+
+    fn stats(&self) -> Value {
+        let settings = self.settings();
+        let (services, checks) = {
+            let state = self.local().read();
+            (state.services.len(), state.checks.len())
+        };
+        let (told, running) = self.runners().counts();
+        let status = self.cluster().status();
+        let mut stats = Map::new();
+        let mut put = |name: &str, rows: Vec<(&str, String)>| {
+            let rows = rows.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
+            stats.insert(name.to_owned(), Value::Object(rows.collect()));
+        };
+        put(
+            "agent",
+            vec![
+                ("check_monitors", running.to_string()),
+                ("check_ttls", told.to_string()),
+                ("checks", checks.to_string()),
+                ("services", services.to_string()),
+            ],
+        );
+        put(
+            "build",
+            vec![
+                ("prerelease", String::new()),
+                ("revision", String::new()),
+                ("version", API_LEVEL.to_owned()),
+                ("product", format!("{PRODUCT} {PRODUCT_VERSION}")),
+            ],
+        );
+        let acl = if settings.acls_enabled { "enabled" } else { "disabled" };
+        if settings.is_server {
+            put(
+                "consul",
+                vec![
+                    ("acl", acl.to_owned()),
+                    ("bootstrap", "false".to_owned()),
+                    ("known_datacenters", "1".to_owned()),
+                    ("leader", status.is_leader.to_string()),
+                    ("leader_addr", status.leader.clone().unwrap_or_default()),
+                    ("server", "true".to_owned()),
+                ],
+            );
+            let role = if status.is_leader { "Leader" } else { "Follower" };
+            put(
+                "raft",
+                vec![
+                    ("applied_index", status.applied_index.to_string()),
+                    ("commit_index", status.applied_index.to_string()),
+                    ("fsm_pending", "0".to_owned()),
+                    ("last_contact", "0".to_owned()),
+                    ("last_log_index", status.applied_index.to_string()),
+                    ("last_log_term", status.term.to_string()),
+                    ("num_peers", status.peers.len().saturating_sub(1).to_string()),
+                    ("protocol_version", "3".to_owned()),
+                    ("state", role.to_owned()),
+                    ("term", status.term.to_string()),
+                ],
+            );
+        } else {
+            put(
+                "consul",
+                vec![
+                    ("acl", acl.to_owned()),
+                    ("known_servers", status.peers.len().to_string()),
+                    ("server", "false".to_owned()),
+                ],
+            );
+        }
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+        put(
+            "runtime",
+            vec![
+                ("arch", architecture().to_owned()),
+                ("cpu_count", cpus.clone()),
+                ("max_procs", cpus),
+                ("os", std::env::consts::OS.to_owned()),
+                ("uptime_seconds", self.started_at().elapsed().as_secs().to_string()),
+                ("version", "rust".to_owned()),
+            ],
+        );
+        let pool = || {
+            vec![
+                ("coordinate_resets", "0"),
+                ("encrypted", "false"),
+                ("event_queue", "0"),
+                ("event_time", "1"),
+                ("failed", "0"),
+                ("health_score", "0"),
+                ("intent_queue", "0"),
+                ("left", "0"),
+                ("member_time", "1"),
+                ("members", "1"),
+                ("query_queue", "0"),
+                ("query_time", "1"),
+            ]
+            .into_iter()
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect()
+        };
+        put("serf_lan", pool());
+        if settings.is_server {
+            put("serf_wan", pool());
+        }
+        Value::Object(stats)
+    }
+
+    /// Sets the gauges that are looked up rather than counted.
+    pub(crate) fn record_gauges(&self) {
+        let metrics = self.metrics();
+        let status = self.cluster().status();
+        metrics.gauge("raft.applied_index", status.applied_index as f64, &[]);
+        metrics.gauge("server.isLeader", f64::from(u8::from(status.is_leader)), &[]);
+        let state = self.local().read();
+        metrics.gauge("agent.services", state.services.len() as f64, &[]);
+        metrics.gauge("agent.checks", state.checks.len() as f64, &[]);
+        drop(state);
+        if let Some(bytes) = resident_bytes() {
+            metrics.gauge("runtime.alloc_bytes", bytes, &[]);
+            metrics.gauge("runtime.sys_bytes", bytes, &[]);
+        }
+    }
+}
+
+/// The name Go gives the processor.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Memory of this process that is in use.
+fn resident_bytes() -> Option<f64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages as f64 * rustix::param::page_size() as f64)
+}

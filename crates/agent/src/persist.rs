@@ -1,0 +1,430 @@
+//! Registrations made through the API, kept on disk so that they outlive a restart.
+//!
+//! Layout and content are those of Consul's data directory, so that an agent may be replaced in
+//! place: one JSON file per service, check and check state, named by the MD5 of the id. Files are
+//! written whole beside their place and moved into it, readable by their owner alone because they
+//! hold tokens.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::check::{CheckStatus, HealthCheck};
+use model::definition::CheckDefinition;
+use model::duration::GoDuration;
+use model::query::Token;
+use model::service::NodeService;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::definition::PlannedCheck;
+use crate::error::Error;
+use crate::local::Source;
+
+mod md5;
+
+/// Largest file read back, in bytes; a definition is far smaller.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+const SERVICES: &str = "services";
+const CHECKS: &str = "checks";
+const STATES: &str = "checks/state";
+
+/// A service as kept on disk.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Service {
+    #[serde(default)]
+    token: String,
+    pub(crate) service: NodeService,
+    #[serde(default)]
+    pub(crate) source: Source,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) locally_registered_as_sidecar: bool,
+}
+
+impl Service {
+    pub(crate) fn new(
+        service: &NodeService,
+        token: &Token,
+        source: Source,
+        is_sidecar: bool,
+    ) -> Self {
+        Self {
+            token: token.0.to_string(),
+            service: service.clone(),
+            source,
+            locally_registered_as_sidecar: is_sidecar,
+        }
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        Token(self.token.as_str().into())
+    }
+}
+
+/// A check as kept on disk.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Check {
+    pub(crate) check: HealthCheck,
+    /// `None` for maintenance, which does nothing.
+    pub(crate) chk_type: Option<CheckType>,
+    #[serde(default)]
+    token: String,
+    #[serde(default)]
+    pub(crate) source: Source,
+}
+
+impl Check {
+    pub(crate) fn new(planned: &PlannedCheck, token: &Token, source: Source) -> Self {
+        Self {
+            check: planned.check.clone(),
+            chk_type: Some(CheckType::from(&planned.definition)),
+            token: token.0.to_string(),
+            source,
+        }
+    }
+
+    pub(crate) fn maintenance(check: &HealthCheck, token: &Token) -> Self {
+        let (check, token) = (check.clone(), token.0.to_string());
+        Self { check, chk_type: None, token, source: Source::Api }
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        Token(self.token.as_str().into())
+    }
+}
+
+/// What a check with a time to live was last told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct CheckState {
+    #[serde(rename = "CheckID")]
+    pub(crate) check_id: String,
+    pub(crate) output: String,
+    pub(crate) status: CheckStatus,
+    /// Seconds since the epoch; what is older says nothing any more.
+    pub(crate) expires: i64,
+}
+
+/// What a check does, in the names Consul's files give it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct CheckType {
+    #[serde(rename = "CheckID")]
+    check_id: String,
+    name: String,
+    status: String,
+    notes: String,
+    script_args: Option<Vec<String>>,
+    #[serde(rename = "HTTP")]
+    http: String,
+    header: Option<std::collections::BTreeMap<String, Vec<String>>>,
+    method: String,
+    body: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    disable_redirects: bool,
+    #[serde(rename = "TCP")]
+    tcp: String,
+    interval: GoDuration,
+    alias_node: String,
+    alias_service: String,
+    #[serde(rename = "DockerContainerID")]
+    docker_container_id: String,
+    shell: String,
+    #[serde(rename = "GRPC")]
+    grpc: String,
+    #[serde(rename = "GRPCUseTLS")]
+    grpc_use_tls: bool,
+    #[serde(rename = "TLSServerName", skip_serializing_if = "String::is_empty")]
+    tls_server_name: String,
+    #[serde(rename = "TLSSkipVerify")]
+    tls_skip_verify: bool,
+    timeout: GoDuration,
+    #[serde(rename = "TTL")]
+    ttl: GoDuration,
+    success_before_passing: u32,
+    failures_before_critical: u32,
+    deregister_critical_service_after: GoDuration,
+    output_max_size: i64,
+}
+
+impl From<&CheckDefinition> for CheckType {
+    fn from(definition: &CheckDefinition) -> Self {
+        let CheckDefinition {
+            id,
+            name,
+            notes,
+            service_id: _,
+            token: _,
+            status,
+            script_args,
+            http,
+            header,
+            method,
+            body,
+            disable_redirects,
+            tcp,
+            grpc,
+            grpc_use_tls,
+            tls_server_name,
+            tls_skip_verify,
+            ttl,
+            docker_container_id,
+            shell,
+            alias_node,
+            alias_service,
+            interval,
+            timeout,
+            output_max_size,
+            success_before_passing,
+            failures_before_warning: _,
+            failures_before_critical,
+            deregister_critical_service_after,
+        } = definition.clone();
+        Self {
+            check_id: id,
+            name,
+            status,
+            notes,
+            script_args: (!script_args.is_empty()).then_some(script_args),
+            http,
+            header: (!header.is_empty()).then_some(header),
+            method,
+            body,
+            disable_redirects,
+            tcp,
+            interval,
+            alias_node,
+            alias_service,
+            docker_container_id,
+            shell,
+            grpc,
+            grpc_use_tls,
+            tls_server_name,
+            tls_skip_verify,
+            timeout,
+            ttl,
+            success_before_passing,
+            failures_before_critical,
+            deregister_critical_service_after,
+            output_max_size,
+        }
+    }
+}
+
+impl From<CheckType> for CheckDefinition {
+    fn from(kept: CheckType) -> Self {
+        Self {
+            id: kept.check_id,
+            name: kept.name,
+            notes: kept.notes,
+            status: kept.status,
+            script_args: kept.script_args.unwrap_or_default(),
+            http: kept.http,
+            header: kept.header.unwrap_or_default(),
+            method: kept.method,
+            body: kept.body,
+            disable_redirects: kept.disable_redirects,
+            tcp: kept.tcp,
+            grpc: kept.grpc,
+            grpc_use_tls: kept.grpc_use_tls,
+            tls_server_name: kept.tls_server_name,
+            tls_skip_verify: kept.tls_skip_verify,
+            ttl: kept.ttl,
+            docker_container_id: kept.docker_container_id,
+            shell: kept.shell,
+            alias_node: kept.alias_node,
+            alias_service: kept.alias_service,
+            interval: kept.interval,
+            timeout: kept.timeout,
+            output_max_size: kept.output_max_size,
+            success_before_passing: kept.success_before_passing,
+            failures_before_critical: kept.failures_before_critical,
+            deregister_critical_service_after: kept.deregister_critical_service_after,
+            ..Self::default()
+        }
+    }
+}
+
+/// Everything found on disk.
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub(crate) services: Vec<Service>,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) states: Vec<CheckState>,
+}
+
+/// Where registrations are kept; nowhere without a data directory.
+#[derive(Clone)]
+pub(crate) struct Persist {
+    dir: Option<Arc<Path>>,
+}
+
+impl Persist {
+    pub(crate) fn new(data_dir: Option<&Path>) -> Self {
+        Self { dir: data_dir.map(Arc::from) }
+    }
+
+    /// Reads everything back. A file that cannot be understood is left alone and said so in the log.
+    ///
+    /// Errors: a directory that cannot be made or read.
+    pub(crate) async fn load(&self) -> Result<Kept, Error> {
+        self.blocking(|dir| {
+            for name in [SERVICES, CHECKS, STATES] {
+                let path = dir.join(name);
+                let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+                made.map_err(|source| Error::Storage { path, source })?;
+            }
+            Ok(Kept {
+                services: read_all(&dir.join(SERVICES))?,
+                checks: read_all(&dir.join(CHECKS))?,
+                states: read_all(&dir.join(STATES))?,
+            })
+        })
+        .await
+        .map(Option::unwrap_or_default)
+    }
+
+    pub(crate) async fn put_service(&self, service: Service) -> Result<(), Error> {
+        let path = file_name(SERVICES, &service.service.id);
+        self.put(path, service, Durability::Fsync).await
+    }
+
+    pub(crate) async fn put_check(&self, check: Check) -> Result<(), Error> {
+        let path = file_name(CHECKS, &check.check.check_id);
+        self.put(path, check, Durability::Fsync).await
+    }
+
+    /// Keeps what a check was told. Lost with the power it only means waiting to be told again, so a
+    /// renewal does not wait for the disk.
+    pub(crate) async fn put_state(&self, state: CheckState) -> Result<(), Error> {
+        let path = file_name(STATES, &state.check_id);
+        self.put(path, state, Durability::Rename).await
+    }
+
+    pub(crate) async fn remove_service(&self, id: &str) -> Result<(), Error> {
+        self.remove(vec![file_name(SERVICES, id)]).await
+    }
+
+    /// Removes a check and its state.
+    pub(crate) async fn remove_check(&self, id: &str) -> Result<(), Error> {
+        self.remove(vec![file_name(CHECKS, id), file_name(STATES, id)]).await
+    }
+
+    async fn put<T: Serialize + Send + 'static>(
+        &self,
+        name: PathBuf,
+        content: T,
+        durability: Durability,
+    ) -> Result<(), Error> {
+        self.blocking(move |dir| {
+            let path = dir.join(name);
+            let written = serde_json::to_vec(&content)
+                .map_err(io::Error::from)
+                .and_then(|bytes| replace_file(&path, &bytes, durability));
+            written.map_err(|source| Error::Storage { path, source })
+        })
+        .await
+        .map(Option::unwrap_or_default)
+    }
+
+    async fn remove(&self, names: Vec<PathBuf>) -> Result<(), Error> {
+        self.blocking(move |dir| {
+            for name in names {
+                let path = dir.join(name);
+                match fs::remove_file(&path) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(source) => return Err(Error::Storage { path, source }),
+                }
+            }
+            Ok(())
+        })
+        .await
+        .map(Option::unwrap_or_default)
+    }
+
+    /// Runs file work off the runtime's threads; `None` without a directory.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> Result<T, Error> + Send + 'static,
+    ) -> Result<Option<T>, Error> {
+        let Some(dir) = self.dir.clone() else { return Ok(None) };
+        match tokio::task::spawn_blocking(move || work(&dir)).await {
+            Ok(result) => result.map(Some),
+            Err(_) => Err(Error::ShuttingDown),
+        }
+    }
+}
+
+fn file_name(dir: &str, id: &str) -> PathBuf {
+    Path::new(dir).join(md5::hex(id.as_bytes()))
+}
+
+/// Whether a file must survive a loss of power once written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    Fsync,
+    Rename,
+}
+
+/// Writes the whole content beside its place, makes it durable, and moves it there.
+fn replace_file(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(bytes)?;
+    if durability == Durability::Fsync {
+        file.sync_all()?;
+    }
+    fs::rename(&temporary, path)?;
+    match path.parent() {
+        Some(parent) if durability == Durability::Fsync => fs::File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+fn read_all<T: DeserializeOwned>(dir: &Path) -> Result<Vec<T>, Error> {
+    let storage = |source| Error::Storage { path: dir.to_owned(), source };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir).map_err(storage)? {
+        let entry = entry.map_err(storage)?;
+        if entry.file_type().map_err(storage)?.is_file() {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    let mut all = Vec::new();
+    for path in paths {
+        // What a crash left half-written was never promised to anybody.
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            let _ = fs::remove_file(&path);
+            continue;
+        }
+        match read_one(&path) {
+            Ok(content) => all.push(content),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "ignoring unreadable file")
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn read_one<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    if fs::metadata(path)?.len() > FILE_BYTES_MAX {
+        return Err(io::Error::other("file is too large"));
+    }
+    serde_json::from_slice(&fs::read(path)?).map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,362 @@
+//! Services of this agent: registering, removing, and how its endpoints show them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::definition::ServiceDefinition;
+use model::query::Token;
+use model::service::{NodeService, ServiceAddress, ServiceKind, Weights};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::agent::Agent;
+use crate::definition::{self, PlannedCheck};
+use crate::error::Error;
+use crate::local::Source;
+use crate::persist;
+use crate::sidecar;
+
+mod proxy;
+
+pub use proxy::{AgentExposePath, AgentProxy, AgentUpstream};
+
+/// A service as the agent endpoints show it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AgentService {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub kind: &'static str,
+    #[serde(rename = "ID")]
+    pub id: String,
+    #[serde(rename = "Service")]
+    pub name: String,
+    pub tags: Vec<String>,
+    pub meta: BTreeMap<String, String>,
+    pub port: u16,
+    pub address: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tagged_addresses: BTreeMap<String, AgentAddress>,
+    pub weights: AgentWeights,
+    pub enable_tag_override: bool,
+    /// Changes with the content; empty in lists.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub content_hash: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<AgentProxy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<AgentConnect>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AgentAddress {
+    pub address: String,
+    pub port: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AgentWeights {
+    pub passing: u16,
+    pub warning: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AgentConnect {
+    pub native: bool,
+}
+
+filter::record!(AgentAddress { "Address" => address, "Port" => port });
+filter::record!(AgentWeights { "Passing" => passing, "Warning" => warning });
+filter::record!(AgentConnect { "Native" => native });
+filter::record!(AgentService {
+    "Kind" => kind,
+    "ID" => id,
+    "Service" => name,
+    "Tags" => tags,
+    "Meta" => meta,
+    "Port" => port,
+    "Address" => address,
+    "TaggedAddresses" => tagged_addresses,
+    "Weights" => weights,
+    "EnableTagOverride" => enable_tag_override,
+    "ContentHash" => content_hash,
+    "Proxy" => proxy,
+    "Connect" => connect,
+});
+
+impl AgentService {
+    /// Without the content hash.
+    pub(crate) fn new(service: &NodeService) -> Self {
+        let NodeService {
+            kind,
+            id,
+            name,
+            tags,
+            address,
+            tagged_addresses,
+            meta,
+            port,
+            weights: Weights { passing, warning },
+            enable_tag_override,
+            proxy,
+            connect,
+            locally_registered_as_sidecar: _,
+            create_index: _,
+            modify_index: _,
+        } = service.clone();
+        let tagged_addresses = tagged_addresses
+            .into_iter()
+            .map(|(name, ServiceAddress { address, port })| (name, AgentAddress { address, port }))
+            .collect();
+        Self {
+            kind: kind.as_str(),
+            id,
+            name,
+            tags,
+            meta: meta.unwrap_or_default(),
+            port,
+            address,
+            tagged_addresses,
+            weights: AgentWeights { passing, warning },
+            enable_tag_override,
+            content_hash: String::new(),
+            proxy: (kind != ServiceKind::Typical).then(|| AgentProxy::new(proxy)),
+            connect: connect.native.then_some(AgentConnect { native: true }),
+        }
+    }
+
+    fn with_hash(service: &NodeService) -> Self {
+        let mut shown = Self::new(service);
+        // Serializing a plain struct of texts and numbers cannot fail.
+        let bytes = serde_json::to_vec(&shown).unwrap_or_default();
+        shown.content_hash = format!("{:x}", content_hash(&bytes));
+        shown
+    }
+}
+
+/// FNV-1a, 64 bits: tells contents apart for those who wait for a change; not against forgery.
+fn content_hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+impl Agent {
+    /// All services registered here, by id.
+    ///
+    /// Errors: `Refused` for a bad filter expression.
+    pub fn services(&self, filter: &str) -> Result<BTreeMap<String, AgentService>, Error> {
+        let filter = parse_filter::<AgentService>(filter)?;
+        let state = self.local().read();
+        let all =
+            state.services.iter().map(|(id, row)| (id.clone(), AgentService::new(&row.service)));
+        Ok(match filter {
+            Some(filter) => all.filter(|(_, row)| filter.matches(row)).collect(),
+            None => all.collect(),
+        })
+    }
+
+    /// One service with its content hash.
+    ///
+    /// Errors: `NotFound`.
+    pub fn service(&self, id: &str) -> Result<AgentService, Error> {
+        let service = self.effective_service(id).ok_or_else(|| unknown(id))?;
+        Ok(AgentService::with_hash(&service))
+    }
+
+    /// A service as it counts, with the cluster's defaults merged in.
+    pub fn effective_service(&self, id: &str) -> Option<Arc<NodeService>> {
+        self.local().read().services.get(id).map(|row| Arc::clone(&row.service))
+    }
+
+    /// One service, once its content hash differs from `hash` or `wait` is over.
+    ///
+    /// Errors: `NotFound`, also when the service goes while being waited for.
+    pub async fn wait_service(
+        &self,
+        id: &str,
+        hash: &str,
+        wait: Duration,
+    ) -> Result<AgentService, Error> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let changed = self.local().watch_service(id).ok_or_else(|| unknown(id))?;
+            let notified = changed.notified();
+            tokio::pin!(notified);
+            // Armed before the look, so that no change falls between.
+            notified.as_mut().enable();
+            let current = self.service(id)?;
+            if current.content_hash != hash {
+                return Ok(current);
+            }
+            if tokio::time::timeout_at(deadline, notified).await.is_err() {
+                return self.service(id);
+            }
+        }
+    }
+
+    /// Registers a service with its checks and its sidecar, or replaces them.
+    ///
+    /// Checks registered before stay, unless `replace_existing_checks` and the definition has them
+    /// no longer. Returns once kept on disk; the catalog hears of it right after.
+    ///
+    /// Errors: `Invalid` with Consul's text, `Storage`.
+    pub async fn register_service(
+        &self,
+        definition: ServiceDefinition,
+        source: Source,
+        token: Token,
+        replace_existing_checks: bool,
+    ) -> Result<(), Error> {
+        let _turn = self.registering().lock().await;
+        self.register_in_turn(definition, source, token, replace_existing_checks).await
+    }
+
+    /// As [`Agent::register_service`], for callers that hold the turn.
+    pub(crate) async fn register_in_turn(
+        &self,
+        definition: ServiceDefinition,
+        source: Source,
+        token: Token,
+        replace_existing_checks: bool,
+    ) -> Result<(), Error> {
+        definition.validate().map_err(|error| Error::invalid(error.to_string()))?;
+        let settings = self.settings();
+        let token = definition::token_or(&definition.token, token);
+        let mut service = definition.node_service();
+        definition::complete(&mut service);
+        let checks =
+            definition::plan_checks(&definition.checks, &service, &settings.checks, source)?;
+        let sidecar = {
+            let state = self.local().read();
+            sidecar::plan(&definition, &state, &settings)?
+        };
+        // The sidecar goes first, so that its parent never stands without it.
+        if let Some(sidecar) = sidecar {
+            let token = definition::token_or(&sidecar.token, token.clone());
+            let row = NewService { service: sidecar.service, source, token, is_sidecar: true };
+            self.put_service(row, sidecar.checks, replace_existing_checks).await?;
+        }
+        let row = NewService { service, source, token, is_sidecar: false };
+        self.put_service(row, checks, replace_existing_checks).await
+    }
+
+    async fn put_service(
+        &self,
+        new: NewService,
+        mut checks: Vec<PlannedCheck>,
+        replace_existing_checks: bool,
+    ) -> Result<(), Error> {
+        let NewService { service, source, token, is_sidecar } = new;
+        let node = self.settings().node.name.clone();
+        checks.iter_mut().for_each(|planned| planned.check.node.clone_from(&node));
+        if source == Source::Api {
+            let kept = persist::Service::new(&service, &token, source, is_sidecar);
+            self.persist().put_service(kept).await?;
+            for check in &checks {
+                self.persist().put_check(persist::Check::new(check, &token, source)).await?;
+            }
+        }
+        let merged = self.merge_central(&service);
+        let id = service.id.clone();
+        let stale: Vec<String> = match replace_existing_checks {
+            true => {
+                let existing = self.local().read().own_check_ids(&id);
+                let is_kept = |id: &String| checks.iter().any(|check| check.check.check_id == *id);
+                existing.into_iter().filter(|id| !is_kept(id)).collect()
+            }
+            false => Vec::new(),
+        };
+        let now = Instant::now();
+        // One change, so that the catalog gets the service and its checks together.
+        self.local().change(|state| {
+            let registered = Arc::new(service.clone());
+            let effective = merged.map_or_else(|| Arc::clone(&registered), Arc::new);
+            state.put_service(registered, effective, token.clone(), source, is_sidecar);
+            for planned in &checks {
+                let reap_after = planned.reap_after;
+                state.put_check(planned.check.clone(), token.clone(), source, reap_after, now);
+            }
+            for id in &stale {
+                state.remove_check(id);
+            }
+        });
+        for id in &stale {
+            self.runners().stop(id);
+            self.persist().remove_check(id).await?;
+        }
+        for planned in checks {
+            self.run_check(planned);
+        }
+        Ok(())
+    }
+
+    /// Removes a service, its checks, and its sidecar if it brought one. An unknown id is nothing to
+    /// do, as in Consul.
+    ///
+    /// Errors: `Refused` for an empty id, `Storage`.
+    pub async fn deregister_service(&self, id: &str) -> Result<(), Error> {
+        let _turn = self.registering().lock().await;
+        self.deregister_in_turn(id).await
+    }
+
+    /// As [`Agent::deregister_service`], for callers that hold the turn.
+    pub(crate) async fn deregister_in_turn(&self, id: &str) -> Result<(), Error> {
+        if id.is_empty() {
+            return Err(Error::refused("ServiceID missing"));
+        }
+        let sidecar_id = sidecar::id_of(id);
+        let has_sidecar = {
+            let state = self.local().read();
+            state.services.get(&sidecar_id).is_some_and(|row| row.is_sidecar)
+        };
+        self.remove_service(id).await?;
+        if has_sidecar {
+            self.remove_service(&sidecar_id).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_service(&self, id: &str) -> Result<(), Error> {
+        let check_ids = self.local().read().own_check_ids(id);
+        self.persist().remove_service(id).await?;
+        for check_id in &check_ids {
+            self.runners().stop(check_id);
+            self.persist().remove_check(check_id).await?;
+        }
+        self.local().change(|state| {
+            if state.remove_service(id).is_some() {
+                for check_id in &check_ids {
+                    state.remove_check(check_id);
+                    // The catalog drops the checks with the service.
+                    state.removed_checks.remove(check_id);
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+struct NewService {
+    service: NodeService,
+    source: Source,
+    token: Token,
+    is_sidecar: bool,
+}
+
+fn unknown(id: &str) -> Error {
+    Error::not_found(format!("unknown service ID: {id}"))
+}
+
+/// `None` for no filter. Errors: `Refused`, for Consul answers bad filters here as server errors.
+pub(crate) fn parse_filter<R: filter::Record>(
+    text: &str,
+) -> Result<Option<filter::Filter<R>>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    filter::Filter::new(text).map(Some).map_err(|error| Error::refused(error.to_string()))
+}
