@@ -26,10 +26,12 @@ pub mod tls;
 mod chain;
 mod crypto;
 mod der;
+mod identity;
 mod issuer;
 mod pem;
 mod session;
 mod subject;
+mod verifier;
 
 #[cfg(test)]
 mod testing;

@@ -14,101 +14,21 @@ use arc_swap::{ArcSwap, Guard};
 use model::spiffe::SpiffeId;
 use model::time::Timestamp;
 use parking_lot::Mutex;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::client::Resumption;
+use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{
-    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName,
-    OtherError, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+    CertificateError, ClientConfig, CommonState, OtherError, ServerConfig, SupportedProtocolVersion,
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::CertificateDer;
 
-use crate::chain::{ChainMemory, leaf_digest};
+use crate::chain::ChainMemory;
 use crate::crypto::crypto;
-use crate::key::{KeyError, PrivateKey};
-use crate::roots::{Roots, RootsEpoch};
 use crate::session::{EndpointSessions, Tickets};
-use crate::svid::{self, Svid, SvidError};
-use crate::{certificate, pem};
+use crate::verifier::{ClientVerifier, OwnLeaf, ServerVerifier};
 
 pub use crate::chain::{CHAIN_CERTIFICATES_MAX, Peer, VerifyError};
-
-/// The own leaf and the roots peers are verified by; both never change.
-pub struct Identity {
-    roots: Arc<Roots>,
-    leaf: Arc<CertifiedKey>,
-    svid: Svid,
-    generation: Generation,
-}
-
-/// Tells identities apart; sessions live only as long as theirs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Generation {
-    roots: RootsEpoch,
-    leaf: [u8; 32],
-}
-
-/// Why an own leaf cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IdentityError {
-    #[error("own certificate: {0}")]
-    Certificate(#[from] certificate::CertificateError),
-    #[error("own {0}")]
-    Svid(#[from] SvidError),
-    #[error("own private key: {0}")]
-    Key(#[from] KeyError),
-    #[error("own private key and certificate do not belong together")]
-    Mismatch,
-}
-
-impl Identity {
-    /// `cert_pem` is the chain to show, leaf first; `key_pem` the leaf's key. That the leaf leads
-    /// to `roots` is not asked: while roots rotate, either may arrive first.
-    pub fn new(roots: Arc<Roots>, cert_pem: &str, key_pem: &str) -> Result<Self, IdentityError> {
-        let chain = pem::certificates(cert_pem).map_err(certificate::CertificateError::from)?;
-        let leaf = chain.first().ok_or(IdentityError::Mismatch)?;
-        let svid = svid::check_leaf(leaf, roots.trust_domain())?;
-        let generation = Generation { roots: roots.epoch(), leaf: leaf_digest(leaf) };
-        let key = PrivateKey::from_pem(key_pem)?.to_der()?;
-        let leaf =
-            CertifiedKey::from_der(chain, key, crypto()).map_err(|_| IdentityError::Mismatch)?;
-        Ok(Self { roots, leaf: Arc::new(leaf), svid, generation })
-    }
-
-    pub fn id(&self) -> &SpiffeId {
-        &self.svid.id
-    }
-
-    pub fn roots(&self) -> &Arc<Roots> {
-        &self.roots
-    }
-
-    pub fn serial_number(&self) -> &str {
-        &self.svid.serial_number
-    }
-
-    pub fn not_before(&self) -> Timestamp {
-        self.svid.not_before
-    }
-
-    pub fn not_after(&self) -> Timestamp {
-        self.svid.not_after
-    }
-
-    pub(crate) fn generation(&self) -> Generation {
-        self.generation
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("svid", &self.svid).field("roots", &self.roots).finish()
-    }
-}
+pub use crate::identity::{Identity, IdentityError};
 
 /// Which versions of TLS are spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,7 +86,15 @@ impl MeshTls {
     /// time of now, whether the handshake was a full or a resumed one.
     pub fn peer(&self, connection: &CommonState, now: Timestamp) -> Result<Arc<Peer>, VerifyError> {
         let chain = connection.peer_certificates().ok_or(VerifyError::NoCertificate)?;
-        self.chains.verify(&self.identity().roots, chain, now)
+        self.verify_chain(chain, now)
+    }
+
+    pub(crate) fn verify_chain(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<Arc<Peer>, VerifyError> {
+        self.chains.verify(self.identity().roots(), chain, now)
     }
 
     /// For listeners: clients must show a certificate of the trust domain. Who of them may come in
@@ -283,7 +211,7 @@ pub fn refusal(error: &rustls::Error) -> Option<&VerifyError> {
     }
 }
 
-fn check_expected(expected: &SpiffeId, peer: &Peer) -> Result<(), VerifyError> {
+pub(crate) fn check_expected(expected: &SpiffeId, peer: &Peer) -> Result<(), VerifyError> {
     if *expected == peer.id {
         return Ok(());
     }
@@ -291,149 +219,6 @@ fn check_expected(expected: &SpiffeId, peer: &Peer) -> Result<(), VerifyError> {
         expected: Box::new(expected.clone()),
         found: Box::new(peer.id.clone()),
     })
-}
-
-/// Shows the leaf of now, to clients and servers alike.
-struct OwnLeaf {
-    mesh: Arc<MeshTls>,
-}
-
-impl ResolvesServerCert for OwnLeaf {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.mesh.identity().leaf))
-    }
-}
-
-impl ResolvesClientCert for OwnLeaf {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.mesh.identity().leaf))
-    }
-
-    fn has_certs(&self) -> bool {
-        true
-    }
-}
-
-/// Judges clients: of the trust domain, whoever they are.
-struct ClientVerifier {
-    mesh: Arc<MeshTls>,
-}
-
-impl ClientCertVerifier for ClientVerifier {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // Every peer of the mesh has one certificate; hints would only make handshakes longer.
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        verify_shown(&self.mesh, leaf, intermediates, now)?;
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = crypto().signature_verification_algorithms;
-        verify_tls12_signature(message, leaf, signature, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = crypto().signature_verification_algorithms;
-        verify_tls13_signature(message, leaf, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        crypto().signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Judges a server: the expected one and no other.
-struct ServerVerifier {
-    mesh: Arc<MeshTls>,
-    expected: Arc<SpiffeId>,
-}
-
-impl ServerCertVerifier for ServerVerifier {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let peer = verify_shown(&self.mesh, leaf, intermediates, now)?;
-        check_expected(&self.expected, &peer)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = crypto().signature_verification_algorithms;
-        verify_tls12_signature(message, leaf, signature, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = crypto().signature_verification_algorithms;
-        verify_tls13_signature(message, leaf, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        crypto().signature_verification_algorithms.supported_schemes()
-    }
-}
-
-macro_rules! named_debug {
-    ($($type:ident),*) => {$(
-        impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(stringify!($type))
-            }
-        }
-    )*};
-}
-
-// Asked for by rustls; the fields tell nothing that `MeshTls` does not.
-named_debug!(OwnLeaf, ClientVerifier, ServerVerifier);
-
-fn verify_shown(
-    mesh: &MeshTls,
-    leaf: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-    now: UnixTime,
-) -> Result<Arc<Peer>, VerifyError> {
-    // Bounded before anything is copied; the copies are of pointers to the handshake's bytes.
-    if intermediates.len() >= CHAIN_CERTIFICATES_MAX {
-        return Err(VerifyError::TooMany);
-    }
-    let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf)
-        .chain(intermediates)
-        .map(|der| CertificateDer::from(der.as_ref()))
-        .collect();
-    let now = Timestamp::from_unix(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-    mesh.chains.verify(&mesh.identity().roots, &chain, now)
 }
 
 #[cfg(test)]

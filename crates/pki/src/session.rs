@@ -16,7 +16,8 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::ProducesTickets;
 use rustls_pki_types::ServerName;
 
-use crate::mesh::{Generation, MeshTls};
+use crate::identity::Generation;
+use crate::mesh::MeshTls;
 
 /// Tickets kept per endpoint: how many connections can be resumed at once.
 const TICKETS_PER_ENDPOINT_MAX: usize = 32;

@@ -9,11 +9,15 @@ use model::spiffe::TrustDomain;
 use model::time::GoDuration;
 use rustls::{ClientConnection, Connection, HandshakeKind, ServerConnection};
 
+use rustls_pki_types::{ServerName, UnixTime};
+
 use super::*;
 use crate::builtin::BuiltinCa;
 use crate::ca_config::CaConfig;
 use crate::csr::{self, Csr};
-use crate::key::KeyKind;
+use crate::key::{KeyKind, PrivateKey};
+use crate::roots::Roots;
+use crate::svid::SvidError;
 
 const HOUR: i64 = 3600;
 
