@@ -55,6 +55,11 @@ impl<'a> Values<'a> {
         (!said.is_empty()).then_some(Values { said, key, rules })
     }
 
+    /// Path of names from the root; empty for the root.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     pub fn rules(&self) -> Rules {
         self.rules
     }

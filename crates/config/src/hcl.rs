@@ -147,6 +147,9 @@ impl Parser<'_> {
                 self.next()?;
                 return Ok(list);
             }
+            if *self.peek()? == Token::End {
+                return fail(self.next()?.0, format!("the list {key} is not closed by ]"));
+            }
             list.push(self.value(key)?);
             if !matches!(self.peek()?, Token::Comma | Token::CloseBracket) {
                 let (at, token) = self.next()?;

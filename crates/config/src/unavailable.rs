@@ -1,0 +1,152 @@
+//! Settings that are read but ask for what this version cannot do.
+//!
+//! One table, so that a part of the product that arrives deletes its rows. What would change security or meaning if it
+//! were passed over is refused; what only leaves something undone is reported, and the agent starts.
+
+use crate::settings::Settings;
+use crate::settings::gossip::Gossip;
+use crate::settings::raft::{Autopilot, Performance};
+
+/// What happens when the setting asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Refuse,
+    Report,
+}
+
+pub(crate) struct Row {
+    /// Path of names, for the message and to find its place.
+    pub(crate) key: &'static str,
+    pub(crate) verdict: Verdict,
+    /// Whether these settings ask for it.
+    pub(crate) is_asked: fn(&Settings) -> bool,
+    /// What is missing, and the remedy.
+    pub(crate) text: &'static str,
+}
+
+const fn refuse(key: &'static str, is_asked: fn(&Settings) -> bool, text: &'static str) -> Row {
+    Row { key, verdict: Verdict::Refuse, is_asked, text }
+}
+
+const fn report(key: &'static str, is_asked: fn(&Settings) -> bool, text: &'static str) -> Row {
+    Row { key, verdict: Verdict::Report, is_asked, text }
+}
+
+const NO_ACL: &str = "access control is not available in this version; remove the key";
+const NO_JOINING: &str =
+    "joining other agents is not available in this version, a server runs alone; remove the key";
+const NO_WAN: &str = "joining other datacenters is not available in this version; remove the key";
+const NO_RPC_TLS: &str = "TLS between agents is not available in this version; remove the key";
+const NO_SINK: &str =
+    "sending metrics is not available in this version, reading them at /v1/agent/metrics is";
+const NO_EFFECT: &str = "has no effect in this version";
+
+pub(crate) const ROWS: &[Row] = &[
+    refuse("acl.enabled", |s| s.acl.enabled, NO_ACL),
+    refuse("acl_datacenter", |s| !s.acl_datacenter.is_empty(), NO_ACL),
+    refuse("enable_acl_replication", |s| s.enable_acl_replication, NO_ACL),
+    refuse("acl_default_policy", |s| s.acl_default_policy == "deny", NO_ACL),
+    refuse("acl.default_policy", |s| s.acl.default_policy == "deny", NO_ACL),
+    report("acl.tokens", |s| s.acl.tokens != Default::default(), NO_EFFECT),
+    refuse(
+        "encrypt",
+        |s| !s.encrypt.0.is_empty(),
+        "encrypted gossip is not available in this version; remove the key",
+    ),
+    refuse(
+        "server",
+        |s| !s.server,
+        "client agents are not available in this version; write server = true and bootstrap = true, or start with -dev",
+    ),
+    refuse(
+        "bootstrap_expect",
+        |s| s.bootstrap_expect > 1,
+        "more than one server is not available in this version; write bootstrap_expect = 1",
+    ),
+    refuse("start_join", |s| !s.start_join.is_empty(), NO_JOINING),
+    refuse("retry_join", |s| !s.retry_join.is_empty(), NO_JOINING),
+    refuse("start_join_wan", |s| !s.start_join_wan.is_empty(), NO_WAN),
+    refuse("retry_join_wan", |s| !s.retry_join_wan.is_empty(), NO_WAN),
+    refuse("primary_gateways", |s| !s.primary_gateways.is_empty(), NO_WAN),
+    refuse(
+        "primary_datacenter",
+        |s| {
+            !s.primary_datacenter.is_empty()
+                && !s.primary_datacenter.eq_ignore_ascii_case(&s.datacenter)
+        },
+        NO_WAN,
+    ),
+    refuse(
+        "connect.enable_mesh_gateway_wan_federation",
+        |s| s.connect.enable_mesh_gateway_wan_federation,
+        NO_WAN,
+    ),
+    refuse(
+        "connect.ca_provider",
+        |s| matches!(s.connect.ca_provider.as_str(), "vault" | "aws-pca"),
+        "only the built-in CA provider is available in this version; write \"consul\" or remove the key",
+    ),
+    refuse("verify_incoming", |s| s.verify_incoming, NO_RPC_TLS),
+    refuse("verify_incoming_rpc", |s| s.verify_incoming_rpc, NO_RPC_TLS),
+    refuse("verify_outgoing", |s| s.verify_outgoing, NO_RPC_TLS),
+    refuse("verify_server_hostname", |s| s.verify_server_hostname, NO_RPC_TLS),
+    refuse("auto_encrypt.tls", |s| s.auto_encrypt.tls, NO_RPC_TLS),
+    refuse("auto_encrypt.allow_tls", |s| s.auto_encrypt.allow_tls, NO_RPC_TLS),
+    refuse(
+        "auto_config.enabled",
+        |s| s.auto_config.enabled,
+        "automatic configuration is not available in this version; remove the key",
+    ),
+    refuse(
+        "segment",
+        |s| !s.segment.is_empty(),
+        "network segments are not available; remove the key",
+    ),
+    refuse(
+        "segments",
+        |s| !s.segments.is_empty(),
+        "network segments are not available; remove the key",
+    ),
+    refuse(
+        "audit",
+        |s| asks_for_audit(&s.audit),
+        "the audit log is not available in this version; remove the key",
+    ),
+    report("non_voting_server", |s| s.non_voting_server, NO_EFFECT),
+    report("serf_lan_allowed_cidrs", |s| !s.serf_lan_allowed_cidrs.is_empty(), NO_EFFECT),
+    report("serf_wan_allowed_cidrs", |s| !s.serf_wan_allowed_cidrs.is_empty(), NO_EFFECT),
+    report("gossip_lan", |s| s.gossip_lan != Gossip::lan(), NO_EFFECT),
+    report("gossip_wan", |s| s.gossip_wan != Gossip::wan(), NO_EFFECT),
+    report("autopilot", |s| s.autopilot != Autopilot::default(), NO_EFFECT),
+    report(
+        "performance.rpc_hold_timeout",
+        |s| s.performance.rpc_hold_timeout != Performance::default().rpc_hold_timeout,
+        NO_EFFECT,
+    ),
+    report("snapshot_agent", |s| !s.snapshot_agent.is_null(), NO_EFFECT),
+    report(
+        "disable_remote_exec",
+        |s| !s.disable_remote_exec,
+        "remote execution is not available in this version, and stays off",
+    ),
+    report(
+        "watches",
+        |s| !s.watches.is_empty(),
+        "watch handlers are not run by the agent in this version",
+    ),
+    report("ui", |s| s.ui, "the web UI is not available in this version"),
+    report("ui_dir", |s| !s.ui_dir.is_empty(), "the web UI is not available in this version"),
+    report(
+        "enable_syslog",
+        |s| s.enable_syslog,
+        "syslog is not available in this version; logs go to standard output",
+    ),
+    report("telemetry.statsd_address", |s| !s.telemetry.statsd_address.is_empty(), NO_SINK),
+    report("telemetry.statsite_address", |s| !s.telemetry.statsite_address.is_empty(), NO_SINK),
+    report("telemetry.dogstatsd_addr", |s| !s.telemetry.dogstatsd_addr.is_empty(), NO_SINK),
+    report("telemetry.circonus_api_token", |s| s.telemetry.wants_circonus(), NO_SINK),
+];
+
+fn asks_for_audit(audit: &serde_json::Value) -> bool {
+    audit.get("enabled").is_some_and(|enabled| *enabled == serde_json::Value::Bool(true))
+}
