@@ -180,6 +180,10 @@ fn sidecars() {
             r#"{"name":"db","port":5432,"connect":{"sidecar_service":{"port":20001,"proxy":{"upstreams":[{"destination_name":"web","local_bind_port":9191,"datacenter":"dc1","destination_type":"service","local_bind_address":"127.0.0.2","config":{"connect_timeout_ms":5000,"camelCase":1},"mesh_gateway":{"mode":"local"}}],"config":{"local_connect_timeout_ms":2000,"bind_address":"127.0.0.1"},"local_service_address":"127.0.0.3","local_service_port":99}}}}"#,
         ),
         (
+            "db2",
+            r#"{"name":"db2","port":5432,"connect":{"sidecar_service":{"port":20002,"proxy":{"upstreams":[{"destination_name":"web","local_bind_port":9191,"datacenter":"dc1","destination_type":"service","local_bind_address":"127.0.0.2","config":{"connect_timeout_ms":5000,"camelCase":1}}],"config":{"local_connect_timeout_ms":2000,"bind_address":"127.0.0.1"},"local_service_address":"127.0.0.3","local_service_port":99}}}}"#,
+        ),
+        (
             "api",
             r#"{"Name":"api","ID":"api","Port":1,"Connect":{"SidecarService":{"Name":"own-name","Tags":["own"],"Meta":{"own":"1"},"Address":"10.9.9.9","Check":{"TTL":"30s"},"Proxy":{"Config":{"a":1},"Expose":{"Checks":true,"Paths":[{"ListenerPort":21500,"Path":"/x","LocalPathPort":1,"Protocol":"http"}]},"MeshGateway":{"Mode":"remote"}}}}}"#,
         ),
