@@ -105,7 +105,8 @@ impl ServiceNode {
             service_address: address,
             service_tagged_addresses: tagged_addresses,
             service_weights: weights,
-            service_meta: meta,
+            // Never `null` here, unlike in a node's own services.
+            service_meta: Some(meta.unwrap_or_default()),
             service_port: port,
             service_enable_tag_override: enable_tag_override,
             service_proxy: proxy,

@@ -18,7 +18,8 @@ pub const PROXY_DEFAULTS_NAME: &str = "global";
 pub struct ProxyDefaults {
     pub kind: String,
     pub name: String,
-    #[serde(deserialize_with = "null_as_default")]
+    /// Shown as `null` when empty.
+    #[serde(deserialize_with = "null_as_default", serialize_with = "crate::wire::empty_as_null")]
     pub config: OpaqueConfig,
     pub mesh_gateway: MeshGateway,
     pub expose: Expose,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Meta;
 use crate::time::Timestamp;
-use crate::wire::{is_default, null_as_default};
+use crate::wire::null_as_default;
 
 /// Matches every service.
 pub const WILDCARD: &str = "*";
@@ -42,7 +42,6 @@ impl fmt::Display for IntentionAction {
 pub struct Intention {
     #[serde(rename = "ID")]
     pub id: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
     #[serde(rename = "SourceNS")]
     pub source_namespace: String,
@@ -53,9 +52,7 @@ pub struct Intention {
     /// Always `consul`.
     pub source_type: String,
     pub action: IntentionAction,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub default_addr: String,
-    #[serde(skip_serializing_if = "is_default")]
     pub default_port: u16,
     #[serde(deserialize_with = "null_as_default")]
     pub meta: std::collections::BTreeMap<String, String>,

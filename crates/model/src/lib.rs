@@ -29,6 +29,7 @@ pub mod spiffe;
 
 pub mod command;
 pub mod error;
+mod filtering;
 pub mod query;
 pub mod topic;
 

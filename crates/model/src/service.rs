@@ -81,11 +81,14 @@ pub struct MeshGateway {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct ExposePath {
-    pub listener_port: u16,
-    pub path: String,
-    pub local_path_port: u16,
-    pub protocol: String,
     #[serde(skip_serializing_if = "is_default")]
+    pub listener_port: u16,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub local_path_port: u16,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
     pub parsed_from_check: bool,
 }
 
@@ -108,7 +111,6 @@ pub struct Upstream {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub destination_namespace: String,
     pub destination_name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub datacenter: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub local_bind_address: String,
