@@ -11,6 +11,7 @@ pub mod hcl;
 pub mod json;
 pub mod tree;
 
+pub mod config_entry;
 pub mod definition;
 
 #[macro_use]
