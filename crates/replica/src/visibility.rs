@@ -7,8 +7,7 @@ use model::query::Reply;
 ///
 /// Errors: `Invalid` for an expression that does not parse or does not fit the rows.
 pub fn filter_reply(reply: Reply, expression: &str) -> Result<Reply, Error> {
-    if expression.is_empty() {
-        return Ok(reply);
-    }
-    Err(Error::invalid("filters are not supported for this request"))
+    reply.filtered(expression).map_err(|error| {
+        Error::invalid(format!("Failed to create boolean expression evaluator: {error}"))
+    })
 }
