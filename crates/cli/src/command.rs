@@ -8,8 +8,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::argv::{self, Invocation};
 use crate::output::{self, CommandResult, Failure};
 use crate::{
-    catalog, completion, config_entry, connect, control, help, info, intention, kv, maintenance,
-    members, service, version,
+    catalog, completion, config_entry, connect, control, help, info, intention, kv, lock,
+    maintenance, members, service, version, watch,
 };
 
 /// Connect, secure and observe services: registry, discovery, key-value store and service mesh.
@@ -48,6 +48,8 @@ enum Command {
     Kv(kv::Command),
     /// Have the agent leave the pool and stop.
     Leave(control::LeaveArgs),
+    /// Run a command while holding a lock.
+    Lock(lock::Args),
     /// Take a node or service out of discovery for maintenance, and back.
     Maint(maintenance::Args),
     /// List the members of the gossip pool.
@@ -61,6 +63,8 @@ enum Command {
     Services(service::Command),
     /// Show the version of this program.
     Version(version::Args),
+    /// Show a view of the agent's data, or run a handler when it changes.
+    Watch(watch::Args),
 }
 
 /// Runs the command named by `args`, whose first element is the program, and returns its exit
@@ -134,11 +138,13 @@ fn run(program: &str, command: Command) -> CommandResult {
         Command::Intention(command) => intention::run(command),
         Command::Kv(command) => kv::run(command),
         Command::Leave(args) => control::leave(&args),
+        Command::Lock(args) => lock::run(&args),
         Command::Maint(args) => maintenance::run(&args),
         Command::Members(args) => members::run(&args),
         Command::Monitor(args) => control::monitor(&args),
         Command::Reload(args) => control::reload(&args),
         Command::Services(command) => service::run(command),
         Command::Version(args) => version::run(&args),
+        Command::Watch(args) => watch::run(&args),
     }
 }

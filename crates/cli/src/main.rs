@@ -22,10 +22,12 @@ mod control;
 mod info;
 mod intention;
 mod kv;
+mod lock;
 mod maintenance;
 mod members;
 mod service;
 mod version;
+mod watch;
 
 use std::process::ExitCode;
 

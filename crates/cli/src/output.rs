@@ -27,7 +27,13 @@ impl Failure {
 
 impl From<api::Error> for Failure {
     fn from(error: api::Error) -> Self {
-        Self::new(format!("Error: {error}"))
+        Self::new(error.to_string())
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

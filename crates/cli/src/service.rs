@@ -87,8 +87,9 @@ fn register(args: &RegisterArgs) -> CommandResult {
         (true, false) => {
             let mut bodies = Vec::new();
             for service in definitions(&args.files)? {
-                let body =
+                let mut body =
                     serde_json::to_value(&service).map_err(Failure::during("writing JSON"))?;
+                name_checks(&mut body);
                 bodies.push((service.name, body));
             }
             bodies
