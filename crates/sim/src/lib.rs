@@ -1,1 +1,18 @@
-//! The `sim` crate; see ARCHITECTURE.md.
+//! The seeded simulation: real replicas under a loop that decides, from one seed, when a disk
+//! finishes, when a message arrives, what clients ask and when a server loses its power.
+//!
+//! Time is virtual, so minutes pass in milliseconds, and the same seed gives the same run: its
+//! trace hash says so. After every step each checker looks for a broken promise; a failure names
+//! its seed and how to run it alone. To know that the checkers see, [`Bug`] plants known faults.
+//!
+//! Start with [`World::run`], then the checkers in `check`.
+
+mod bug;
+mod check;
+mod client;
+mod disk;
+mod trace;
+mod world;
+
+pub use bug::Bug;
+pub use world::{Report, Settings, Violation, World};

@@ -1,0 +1,111 @@
+//! The in-memory twin of a server's disk: tells written from synced, so that a power cut can take
+//! what was not synced, whole batches at a time, as the checksummed log does.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rand::Rng;
+use rand::rngs::StdRng;
+use replica::{HardState, LogEntry, Membership, Persist, Recovered, Snapshot};
+use state::State;
+use wal::{Batch, Entry, Log, SnapshotMeta};
+
+use crate::bug::Bug;
+
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    synced: Vec<Batch>,
+    written: VecDeque<Batch>,
+    compacted: u64,
+    /// Oldest first, at most two, as on a real disk.
+    snapshots: Vec<(SnapshotMeta, Vec<u8>)>,
+}
+
+impl Log for Disk {
+    fn write(&mut self, batch: &Batch) -> Result<(), wal::Error> {
+        self.written.push_back(batch.clone());
+        Ok(())
+    }
+
+    /// Makes the oldest unsynced batch durable; the simulation syncs one at a time.
+    fn sync(&mut self) -> Result<(), wal::Error> {
+        self.synced.extend(self.written.pop_front());
+        Ok(())
+    }
+
+    fn compact(&mut self, through: u64) -> Result<(), wal::Error> {
+        self.compacted = self.compacted.max(through);
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        0
+    }
+}
+
+impl Disk {
+    /// Cuts the power: any number of unsynced batches, oldest first, may have reached the disk.
+    pub(crate) fn lose_power(&mut self, rng: &mut StdRng, bug: Option<Bug>) {
+        let reached = rng.random_range(0..=self.written.len());
+        self.synced.extend(self.written.drain(..reached));
+        self.written.clear();
+        if bug == Some(Bug::ForgottenSync) {
+            self.synced.pop();
+        }
+    }
+
+    pub(crate) fn save(&mut self, snapshot: &Snapshot) {
+        let Snapshot { index, term, membership, state } = snapshot;
+        let mut body = Vec::new();
+        state.write_snapshot(&mut body).expect("memory takes everything");
+        let configuration = Bytes::from(membership.encode());
+        self.snapshots.push((SnapshotMeta { index: *index, term: *term, configuration }, body));
+        if self.snapshots.len() > 2 {
+            self.snapshots.remove(0);
+        }
+    }
+
+    pub(crate) fn recover(&self, members: &[u64], bug: Option<Bug>) -> Recovered {
+        let mut found = wal::Recovered::default();
+        for batch in &self.synced {
+            found.replay(batch.clone());
+        }
+        found.entries.retain(|entry| entry.index > self.compacted);
+        let mut snapshots = self.snapshots.iter().rev();
+        if bug == Some(Bug::OldSnapshot) && self.snapshots.len() == 2 {
+            snapshots.next();
+            found = wal::Recovered::default();
+        }
+        let snapshot = snapshots.next().map(|(meta, body)| Snapshot {
+            index: meta.index,
+            term: meta.term,
+            membership: Membership::decode(&meta.configuration).expect("written by us"),
+            state: State::read_snapshot(&mut body.as_slice()).expect("written by us"),
+        });
+        let wal::HardState { term, vote, commit } = found.hard_state;
+        Recovered {
+            snapshot,
+            hard_state: HardState { term, vote, commit, ..HardState::default() },
+            entries: found.entries.into_iter().map(log_entry).collect(),
+            membership: Membership { voters: members.to_vec(), ..Membership::default() },
+        }
+    }
+}
+
+pub(crate) fn batch(persist: &Persist) -> Batch {
+    let HardState { term, vote, commit, .. } = persist.hard_state;
+    let entries = persist.entries.iter().map(|entry| Entry {
+        index: entry.index,
+        term: entry.term,
+        kind: entry.entry_type as u8,
+        data: entry.data.clone(),
+    });
+    Batch { hard_state: wal::HardState { term, vote, commit }, entries: entries.collect() }
+}
+
+fn log_entry(entry: Entry) -> LogEntry {
+    let Entry { index, term, kind, data } = entry;
+    // Memberships do not change here, so every entry is a command or empty.
+    assert_eq!(kind, 0);
+    LogEntry { index, term, data, ..LogEntry::default() }
+}

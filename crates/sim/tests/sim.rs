@@ -1,0 +1,74 @@
+//! Bounded runs of the simulation. `SIM_SEED=<seed>` picks one, `SIM_RUNS=<count>` asks for more.
+
+use std::time::Duration;
+
+use sim::{Bug, Report, Settings, World};
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn run(seed: u64, settings: Settings) -> Report {
+    World::run(seed, settings).unwrap_or_else(|violation| panic!("{violation}"))
+}
+
+/// Many short runs; together they must have met what they are there for.
+#[test]
+fn one_server_keeps_its_promises() {
+    let first = number("SIM_SEED").unwrap_or(1);
+    let runs = number("SIM_RUNS").unwrap_or(6);
+    let mut total = Report::default();
+    for seed in first..first + runs {
+        let Report { acknowledged, crashes, woken, sessions_ended, snapshots, trace_hash: _ } =
+            run(seed, Settings::default());
+        total.acknowledged += acknowledged;
+        total.crashes += crashes;
+        total.woken += woken;
+        total.sessions_ended += sessions_ended;
+        total.snapshots += snapshots;
+    }
+    println!("{runs} runs: {total:?}");
+    let Report { acknowledged, crashes, woken, sessions_ended, snapshots, .. } = total;
+    let least = [acknowledged, crashes, woken, sessions_ended, snapshots].into_iter().min();
+    assert!(least > Some(5), "the runs met too little: {total:?}");
+}
+
+#[test]
+fn one_seed() {
+    println!("{:?}", run(number("SIM_SEED").unwrap_or(7), Settings::default()));
+}
+
+#[test]
+fn a_seed_replays() {
+    let settings = Settings { duration: Duration::from_secs(20), ..Settings::default() };
+    for seed in [3, 4] {
+        assert_eq!(run(seed, settings), run(seed, settings));
+    }
+    assert_ne!(run(3, settings).trace_hash, run(4, settings).trace_hash);
+}
+
+/// Three servers, a lossy network, no snapshots between servers yet.
+#[test]
+fn three_servers_keep_their_promises() {
+    let settings = Settings {
+        servers: 3,
+        duration: Duration::from_secs(45),
+        snapshot_threshold: u64::MAX,
+        ..Settings::default()
+    };
+    let mut acknowledged = 0;
+    for seed in 1..=number("SIM_RUNS").unwrap_or(2) {
+        acknowledged += run(seed, settings).acknowledged;
+    }
+    assert!(acknowledged > 500, "{acknowledged}");
+}
+
+#[test]
+fn planted_faults_are_found() {
+    for bug in Bug::ALL {
+        let settings = Settings { bug: Some(bug), ..Settings::default() };
+        let found = (1..=20).find_map(|seed| World::run(seed, settings).err());
+        let violation = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
+        println!("{bug:?}: {}", violation.what);
+    }
+}
