@@ -5,7 +5,7 @@
 //! specific intention wins, the destination counts before the source, so exact to exact (9) before any to exact (8)
 //! before exact to any (6) before any to any (5). If none matches, the default policy decides.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -64,6 +64,11 @@ impl fmt::Display for Described<'_> {
     }
 }
 
+/// Looked up, never iterated, so no order can leak from it. The fixed seed is safe because names are compared in full
+/// and are chosen by whoever may write intentions.
+#[expect(clippy::disallowed_types, reason = "an ordered map costs seventeen string comparisons")]
+type BySource = std::collections::HashMap<Box<str>, u32, FixedState>;
+
 /// Every intention that bears on one destination, compiled so that a decision is one hash lookup however many
 /// there are.
 ///
@@ -72,10 +77,8 @@ impl fmt::Display for Described<'_> {
 #[derive(Clone, Debug, Default)]
 pub struct IntentionTable {
     intentions: Vec<Arc<Intention>>,
-    /// By source name, the index into `intentions` of the one that wins. Looked up, never iterated: order cannot
-    /// leak from it. The fixed seed is safe because names are compared in full and are chosen by whoever may write
-    /// intentions.
-    exact: HashMap<Box<str>, u32, FixedState>,
+    /// By source name, the index into `intentions` of the one that wins.
+    exact: BySource,
     /// What decides for all other sources.
     fallback: Option<u32>,
 }
@@ -111,7 +114,7 @@ impl IntentionTable {
 
         let fallback = by_source.remove(WILDCARD);
         let fallback_rank = fallback.map(|index| rank(&kept[index as usize]));
-        let mut exact = HashMap::with_hasher(FixedState::default());
+        let mut exact = BySource::default();
         for (source, index) in by_source {
             if fallback_rank.is_none_or(|fallback| rank(&kept[index as usize]) > fallback) {
                 exact.insert(source.into_boxed_str(), index);
