@@ -112,6 +112,16 @@ impl Assembly {
         }
     }
 
+    /// The service the proxy stands for, once its definition is known.
+    pub fn service(&self) -> Option<&str> {
+        self.definition.as_ref().map(|parts| parts.definition.service.as_str())
+    }
+
+    /// Whether the mesh is let in, so that intentions matter.
+    pub fn has_public(&self) -> bool {
+        self.definition.as_ref().is_some_and(|parts| parts.public.is_some())
+    }
+
     /// The targets of all upstreams, each once: what to watch.
     pub fn targets(&self) -> std::collections::BTreeSet<Target> {
         let definition = self.definition.as_ref();
@@ -121,12 +131,11 @@ impl Assembly {
 
     /// The snapshot, or what it still waits for.
     pub fn snapshot(&self) -> Result<Arc<ProxySnapshot>, Missing> {
-        let has_public = self.definition.as_ref().is_some_and(|parts| parts.public.is_some());
         let missing = Missing {
             definition: self.definition.is_none(),
             roots: self.roots.is_none(),
             leaf: self.leaf.is_none(),
-            intentions: has_public && self.intentions.is_none(),
+            intentions: self.has_public() && self.intentions.is_none(),
         };
         let (Some(parts), Some((roots, _)), Some((leaf, identity))) =
             (&self.definition, &self.roots, &self.leaf)
