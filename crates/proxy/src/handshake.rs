@@ -235,7 +235,9 @@ async fn drive<C: Machine>(
             // Early data is never offered, and traffic is never shown to the machine.
             Ok(_) => return Err(HandshakeError::Keys(RecordError::Unexpected)),
             Err(error) => {
-                send_alert(stream, &mut connection).await;
+                incoming.drain(..discard);
+                window -= discard;
+                send_alert(stream, &mut connection, &mut incoming, window);
                 return Err(HandshakeError::Tls(error));
             }
         };
@@ -291,14 +293,29 @@ fn encode<Data>(
 }
 
 /// Tells the peer why it was refused, as far as the socket takes it at once.
-async fn send_alert<C: Machine>(stream: &mut TcpStream, connection: &mut C) {
+///
+/// The machine must go on seeing the bytes it has not discarded, for it holds offsets into them, and must not be
+/// stepped once it has given out the alert, for it would judge those bytes again.
+fn send_alert<C: Machine>(
+    stream: &TcpStream,
+    connection: &mut C,
+    incoming: &mut Vec<u8>,
+    mut window: usize,
+) {
     let mut outgoing = Vec::new();
-    while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-        connection.step(&mut [])
-    {
+    loop {
+        let UnbufferedStatus { discard, state } = connection.step(&mut incoming[..window]);
+        let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { break };
+        let start = outgoing.len();
         if encode(&mut data, &mut outgoing).is_err() {
             return;
         }
+        // Parts of an open flight may come before the alert, which is sealed when the flight is.
+        if !matches!(outgoing.get(start), Some(20 | 22)) {
+            break;
+        }
+        incoming.drain(..discard);
+        window -= discard;
     }
     // An alert is a courtesy: a peer that does not take it is not waited for.
     let _ = stream.try_write(&outgoing);

@@ -70,23 +70,22 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut peer: TcpStream, from: SocketA
     access.to = format!("{}:{}", listener.local_service_host, listener.local_service_port);
     let address = (listener.local_service_host.as_str(), listener.local_service_port);
     let dial = timeout(listener.local_connect_timeout, TcpStream::connect(address));
-    let control = &registered.connection.control;
-    let mut app = match control.guard(dial).await {
-        Ok(Ok(Ok(app))) => app,
+    // Not cut short by a change of mind: the relay sees that before it copies a byte, and resets both sides.
+    let mut app = match dial.await {
+        Ok(Ok(app)) => app,
         failed => {
             metrics.inbound_app_unreachable.increment();
             alert(&mut session, &peer, ALERT_INTERNAL_ERROR);
             let error = match failed {
-                Ok(Ok(Ok(_))) => unreachable!("matched above"),
-                Ok(Ok(Err(error))) => error.to_string(),
-                Ok(Err(_)) => format!("no connection after {:?}", listener.local_connect_timeout),
-                Err(cut) => format!("cut: {cut:?}"),
+                Ok(outcome) => outcome.expect_err("matched above").to_string(),
+                Err(_) => format!("no connection after {:?}", listener.local_connect_timeout),
             };
             return access.refused("unreachable", &error);
         }
     };
     socket::tune(&app);
     let traffic = Traffic::new(metrics.clone());
+    let control = &registered.connection.control;
     let ending = relay(&mut app, &mut peer, session, &worker.pool, &traffic, control).await;
     access.ended(&ending, &traffic, metrics);
 }

@@ -74,6 +74,8 @@ metrics! {
     bytes_to_peer,
     /// Bytes of applications received from peers. Unit: bytes, after decryption.
     bytes_to_app,
+    /// Snapshots put in force.
+    snapshots_applied,
     /// 1 while the agent cannot be reached and the last known snapshot is served.
     is_agent_away,
 }

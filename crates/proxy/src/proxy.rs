@@ -97,6 +97,7 @@ impl Proxy {
             ends.spawn(async move { (index, end.await.is_ok()) });
         }
         running.hand_out().await;
+        running.shared.metrics.snapshots_applied.increment();
 
         loop {
             let retry = tokio::time::sleep(REBIND_INTERVAL);
@@ -109,6 +110,7 @@ impl Proxy {
                     let snapshot = snapshots.borrow_and_update().clone();
                     if let Some(snapshot) = snapshot {
                         running.apply(&snapshot).await;
+                        running.shared.metrics.snapshots_applied.increment();
                     }
                 }
                 () = retry, if running.has_unopened() => running.listen_again().await,

@@ -179,6 +179,160 @@ fn every_byte_arrives_in_both_directions_and_both_ends_close_in_peace() {
     });
 }
 
+/// Sends a block there and takes half of it back, in lockstep.
+async fn is_exchanged(chain: &mut Chain, seed: u64, bytes: usize) -> bool {
+    let block = pattern(seed, bytes);
+    let (mut there, mut back) = (vec![0; bytes], vec![0; bytes / 2]);
+    let (mut client_read, mut client_write) = chain.client.split();
+    let (mut server_read, mut server_write) = chain.server.split();
+    let done = tokio::join!(
+        client_write.write_all(&block),
+        server_write.write_all(&block[..bytes / 2]),
+        server_read.read_exact(&mut there),
+        client_read.read_exact(&mut back),
+    );
+    matches!(done, (Ok(()), Ok(()), Ok(_), Ok(_))) && there == block && back == block[..bytes / 2]
+}
+
+#[test]
+fn keys_are_replaced_before_their_limit_again_and_again() {
+    run(async {
+        let configs = configs(&rustls::version::TLS13);
+        let mut chain = chain_with(&configs, 20).await;
+        for round in 0..50 {
+            assert!(is_exchanged(&mut chain, round, 200_000).await, "round {round}");
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_ends_without_saying_so_is_not_taken_for_a_proper_end() {
+    run(async {
+        for version in VERSIONS {
+            let configs = configs(version);
+            let Half { mut app, peer, ending, .. } = half(&configs).await;
+            drop(peer);
+            let mut bytes = Vec::new();
+            assert!(app.read_to_end(&mut bytes).await.is_err());
+            assert!(matches!(ending.await.expect("relays"), Ending::Truncated));
+        }
+    });
+}
+
+#[test]
+fn bytes_that_are_no_records_end_the_connection_with_an_alert() {
+    run(async {
+        let configs = configs(&rustls::version::TLS13);
+        let cases: [(&[u8], &str); 4] = [
+            (
+                &[23, 3, 3, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                "Undecryptable",
+            ),
+            (&[23, 3, 3, 0xff, 0xff], "TooLong"),
+            (&[20, 3, 3, 0, 1, 1], "Undecryptable"),
+            (&[23, 3, 3, 0, 0], "Undecryptable"),
+        ];
+        for (bytes, expected) in cases {
+            let Half { mut app, mut peer, ending, .. } = half(&configs).await;
+            peer.write_all(bytes).await.expect("writes");
+            let mut got = Vec::new();
+            assert!(app.read_to_end(&mut got).await.is_err() && got.is_empty());
+            let ending = ending.await.expect("relays");
+            assert_eq!(format!("{ending:?}"), format!("Protocol({expected})"));
+            let mut alert = Vec::new();
+            let _ = peer.read_to_end(&mut alert).await;
+            assert_eq!(alert.first(), Some(&23), "a sealed alert");
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_sends_records_without_content_for_ever_is_ended() {
+    run(async {
+        let configs = configs(&rustls::version::TLS13);
+        let Half { mut app, mut peer, mut session, ending } = half(&configs).await;
+        // The tickets are sealed already, under the first numbers of the key.
+        peer.write_all(&session.outgoing).await.expect("writes");
+        for _ in 0..=IDLE_RECORDS_MAX {
+            let record =
+                ControlRecord::seal(&mut session.sealer, ContentType::ApplicationData, &[]);
+            peer.write_all(record.expect("seals").bytes()).await.expect("writes");
+        }
+        assert!(app.read_u8().await.is_err());
+        let ending = ending.await.expect("relays");
+        assert!(matches!(ending, Ending::Protocol(RecordError::Unexpected)), "{ending:?}");
+    });
+}
+
+#[test]
+fn a_cut_resets_the_application_and_tells_the_peer() {
+    run(async {
+        let configs = configs(&rustls::version::TLS13);
+        let mut chain = chain(&configs).await;
+        assert!(is_exchanged(&mut chain, 1, 1000).await);
+        chain.controls[1].cut(Cut::Denied);
+        let Chain { mut client, mut server, endings, .. } = chain;
+        assert!(client.read_u8().await.is_err() && server.read_u8().await.is_err());
+        let (near, far) = endings.await.expect("relays");
+        assert!(matches!(near, Ending::Alert(ALERT_ACCESS_DENIED)), "{near:?}");
+        assert!(matches!(far, Ending::Cut(Cut::Denied)), "{far:?}");
+    });
+}
+
+#[test]
+fn tickets_ride_with_the_first_answer_and_are_good_for_another_connection() {
+    run(async {
+        let configs = configs(&rustls::version::TLS13);
+        for round in 0..5 {
+            let mut chain = chain(&configs).await;
+            assert_eq!(chain.is_resumed, round > 0);
+            assert!(is_exchanged(&mut chain, round, 100).await);
+        }
+    });
+}
+
+#[test]
+fn a_stalled_connection_holds_no_more_than_its_buffers() {
+    run(async {
+        let configs = configs(&rustls::version::TLS13);
+        let Chain { mut client, server, .. } = chain(&configs).await;
+        let block = vec![1; 1 << 20];
+        let mut taken = 0;
+        let patience = Duration::from_millis(300);
+        while let Ok(written) = tokio::time::timeout(patience, client.write(&block)).await {
+            taken += written.expect("is open");
+            assert!(taken < 512 << 20, "nobody reads, yet {taken} bytes were taken");
+        }
+        drop(server);
+    });
+}
+
+/// One relay and, instead of the other, its bare session.
+struct Half {
+    app: TcpStream,
+    peer: TcpStream,
+    session: handshake::Session,
+    ending: tokio::task::JoinHandle<Ending>,
+}
+
+async fn half(configs: &Configs) -> Half {
+    let (app, mut relay_app) = sockets().await;
+    let (mut relay_peer, mut peer) = sockets().await;
+    let name = ServerName::try_from("peer.test").expect("a name");
+    let (near, far) = tokio::join!(
+        handshake::connect(&mut relay_peer, configs.client.clone(), name),
+        handshake::accept(&mut peer, configs.server.clone()),
+    );
+    let near = near.expect("dials").into_session().expect("has keys");
+    let session = far.expect("accepts").into_session().expect("has keys");
+    let ending = tokio::task::spawn_local(async move {
+        let traffic = Traffic::new(Arc::new(Metrics::default()));
+        let (pool, control) = (Rc::new(Pool::default()), Control::default());
+        relay(&mut relay_app, &mut relay_peer, near, &pool, &traffic, &control).await
+    });
+    Half { app, peer, session, ending }
+}
+
 /// Processor time of the calling thread so far. Unit: nanoseconds.
 fn thread_cpu_nanos() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
