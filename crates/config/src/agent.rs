@@ -21,6 +21,7 @@ use crate::flags::AgentFlags;
 use crate::machine::Machine;
 use crate::setting::{Change, Setting};
 use crate::settings::Settings;
+use crate::settings::tls::TlsGroup;
 use crate::source::Sources;
 use crate::tree::{Node, Object, Position};
 use crate::unavailable::{ROWS, Verdict};
@@ -61,6 +62,10 @@ pub struct AgentConfig {
     pub leave_on_terminate: bool,
     pub skip_leave_on_interrupt: bool,
     pub raft: RaftTiming,
+    /// For the HTTPS port and for checks.
+    pub tls: TlsFiles,
+    /// Whether a connection without matching intention is allowed.
+    pub default_intention_allow: bool,
     pub services: Vec<ServiceDefinition>,
     pub checks: Vec<CheckDefinition>,
     /// Config entries to make when absent, as written.
@@ -78,6 +83,19 @@ pub struct RaftTiming {
     pub heartbeat_timeout: GoDuration,
     pub election_timeout: GoDuration,
     pub leader_lease_timeout: GoDuration,
+}
+
+/// Certificates of the agent, from the `tls` block or the flat keys. Empty texts: not given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub ca_file: String,
+    pub ca_path: String,
+    pub cert_file: String,
+    pub key_file: String,
+    /// TLS 1.3 at least; otherwise 1.2.
+    pub requires_tls13: bool,
+    /// Ask clients of the HTTPS port for a certificate that the CA signed.
+    pub verify_incoming_https: bool,
 }
 
 /// Reads everything the flags name and builds the configuration.
@@ -235,6 +253,8 @@ impl Builder<'_> {
             leave_on_terminate: settings.leave_on_terminate.unwrap_or(!settings.server),
             skip_leave_on_interrupt: settings.skip_leave_on_interrupt.unwrap_or(settings.server),
             raft: self.raft_timing(),
+            tls: self.tls(),
+            default_intention_allow: settings.default_intention_policy != "deny",
             services,
             checks,
             config_entries: settings
@@ -311,6 +331,27 @@ impl Builder<'_> {
             heartbeat_timeout: scaled(heartbeat),
             election_timeout: scaled(election),
             leader_lease_timeout: scaled(lease),
+        }
+    }
+
+    fn tls(&self) -> TlsFiles {
+        let settings = self.settings;
+        let groups = [&settings.tls.https, &settings.tls.defaults];
+        let newest = |get: fn(&TlsGroup) -> &Option<String>, flat: &String| {
+            groups.iter().find_map(|group| get(group).clone()).unwrap_or_else(|| flat.clone())
+        };
+        let min_version = newest(|group| &group.tls_min_version, &settings.tls_min_version);
+        TlsFiles {
+            ca_file: newest(|group| &group.ca_file, &settings.ca_file),
+            ca_path: newest(|group| &group.ca_path, &settings.ca_path),
+            cert_file: newest(|group| &group.cert_file, &settings.cert_file),
+            key_file: newest(|group| &group.key_file, &settings.key_file),
+            requires_tls13: matches!(min_version.as_str(), "tls13" | "TLSv1_3"),
+            verify_incoming_https: groups
+                .iter()
+                .find_map(|group| group.verify_incoming)
+                .unwrap_or_default()
+                || settings.verify_incoming_https,
         }
     }
 

@@ -25,7 +25,7 @@ pub mod sockaddr;
 pub mod source;
 mod unavailable;
 
-pub use agent::{AgentConfig, Listen, ListenAddress, load};
+pub use agent::{AgentConfig, Listen, ListenAddress, RaftTiming, TlsFiles, load};
 pub use error::{Error, Problem, SettingError};
 pub use flags::AgentFlags;
 pub use machine::{Machine, ThisMachine};

@@ -10,6 +10,7 @@ pub mod http;
 pub mod network;
 pub mod raft;
 pub mod telemetry;
+pub mod tls;
 
 use std::collections::BTreeMap;
 
@@ -21,13 +22,14 @@ use crate::SettingError;
 use crate::decode::{Decode, Values};
 use crate::setting::{Setting, at_least};
 use crate::tree::Node;
-use access::{Acl, AutoConfig, AutoEncrypt, Connect, Secret};
+use access::{Acl, AutoConfig, AutoEncrypt, Connect, Hidden, Secret};
 use dns::DnsConfig;
 use gossip::Gossip;
-use http::{Cache, HttpConfig, Limits, UnixSockets};
+use http::{Cache, HttpConfig, Limits, UiConfig, UnixSockets};
 use network::{Addresses, Ports};
 use raft::{Autopilot, Performance};
 use telemetry::Telemetry;
+use tls::Tls;
 
 settings! {
     /// The whole of a configuration.
@@ -51,8 +53,13 @@ settings! {
         /// Servers to wait for before the first election; 0 and 1 mean none but this.
         bootstrap_expect: i64 = 0, check(at_least(0));
         non_voting_server: bool = false;
+        /// The newer name of it.
+        read_replica: bool = false;
         segment: String = String::new();
         segments: Vec<Value> = Vec::new();
+        partition: String = String::new();
+        locality: Value = Value::Null;
+        license_path: String = String::new();
         pid_file: String = String::new();
         protocol: i64 = 2;
 
@@ -136,7 +143,7 @@ settings! {
         cert_file: String = String::new(), reload;
         key_file: String = String::new(), reload;
         /// `tls10`, `tls11`, `tls12` or `tls13`.
-        tls_min_version: String = String::new(), check(access::tls_min_version);
+        tls_min_version: String = String::new(), check(tls::min_version);
         tls_cipher_suites: String = String::new();
         tls_prefer_server_cipher_suites: bool = false;
         verify_incoming: bool = false;
@@ -146,6 +153,8 @@ settings! {
         verify_outgoing: bool = false;
         verify_server_hostname: bool = false;
         server_name: String = String::new();
+        /// The newer form of all of these; it goes before them.
+        tls: Tls = Tls::default();
         enable_agent_tls_for_checks: bool = false;
         auto_encrypt: AutoEncrypt = AutoEncrypt::default();
         auto_config: AutoConfig = AutoConfig::default();
@@ -165,6 +174,8 @@ settings! {
         acl_replication_token: Secret = Secret::default();
         acl_enable_key_list_policy: bool = false;
         acl_enforce_version_8: Option<bool> = None;
+        /// `allow` or `deny`: what holds for a connection without an intention. Empty: allow.
+        default_intention_policy: String = String::new(), check(access::default_intention_policy);
 
         // Mesh.
         connect: Connect = Connect::default();
@@ -200,6 +211,8 @@ settings! {
         ui: bool = false;
         ui_dir: String = String::new();
         ui_content_path: String = "/ui/".to_owned(), check(http::ui_content_path);
+        /// The newer form of these three; it goes before them.
+        ui_config: UiConfig = UiConfig::default();
 
         // Observing.
         telemetry: Telemetry = Telemetry::default();
@@ -235,6 +248,22 @@ settings! {
         revision: String = String::new();
         version: String = String::new();
         version_prerelease: String = String::new();
+
+        // Newer than 1.8, read so that newer files load; the table of what is not available tells of them.
+        advertise_reconnect_timeout: Option<GoDuration> = None;
+        auto_reload_config: bool = false;
+        cloud: Hidden<Value> = Hidden::default();
+        disable_kv_key_validation: bool = false;
+        experiments: Vec<String> = Vec::new();
+        peering: Value = Value::Null;
+        raft_boltdb: Value = Value::Null;
+        raft_logstore: Value = Value::Null;
+        raft_prevote_disabled: bool = false;
+        reporting: Value = Value::Null;
+        rpc: Value = Value::Null;
+        server_rejoin_age_max: Option<GoDuration> = None;
+        use_streaming_backend: Option<bool> = None;
+        xds: Value = Value::Null;
     }
 }
 

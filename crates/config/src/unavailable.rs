@@ -3,9 +3,12 @@
 //! One table, so that a part of the product that arrives deletes its rows. What would change security or meaning if it
 //! were passed over is refused; what only leaves something undone is reported, and the agent starts.
 
+use serde_json::Value;
+
 use crate::settings::Settings;
 use crate::settings::gossip::Gossip;
 use crate::settings::raft::{Autopilot, Performance};
+use crate::settings::tls::TlsGroup;
 
 /// What happens when the setting asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +40,10 @@ const NO_JOINING: &str =
     "joining other agents is not available in this version, a server runs alone; remove the key";
 const NO_WAN: &str = "joining other datacenters is not available in this version; remove the key";
 const NO_RPC_TLS: &str = "TLS between agents is not available in this version; remove the key";
+const NO_GRPC_TLS: &str = "gRPC with TLS is not available in this version; remove the key";
 const NO_SINK: &str =
     "sending metrics is not available in this version, reading them at /v1/agent/metrics is";
+const NO_UI: &str = "the web UI is not available in this version";
 const NO_EFFECT: &str = "has no effect in this version";
 
 pub(crate) const ROWS: &[Row] = &[
@@ -109,10 +114,69 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     refuse(
         "audit",
-        |s| asks_for_audit(&s.audit),
+        |s| asks_to_enable(&s.audit),
         "the audit log is not available in this version; remove the key",
     ),
+    refuse(
+        "tls.defaults.verify_incoming",
+        |s| s.tls.defaults.verify_incoming == Some(true),
+        NO_RPC_TLS,
+    ),
+    refuse(
+        "tls.defaults.verify_outgoing",
+        |s| s.tls.defaults.verify_outgoing == Some(true),
+        NO_RPC_TLS,
+    ),
+    refuse("tls.internal_rpc", |s| asks_for_verification(&s.tls.internal_rpc), NO_RPC_TLS),
+    refuse("tls.grpc.verify_incoming", |s| s.tls.grpc.verify_incoming == Some(true), NO_GRPC_TLS),
+    refuse("ports.grpc_tls", |s| s.ports.grpc_tls.0.is_some(), NO_GRPC_TLS),
+    refuse(
+        "partition",
+        |s| !matches!(s.partition.as_str(), "" | "default"),
+        "admin partitions are not available; remove the key",
+    ),
+    refuse(
+        "cloud",
+        |s| s.cloud.0 != Value::Null,
+        "linking to a cloud is not available; remove the key",
+    ),
+    refuse(
+        "limits.request_limits.mode",
+        |s| s.limits.request_limits.mode == "enforcing",
+        "request limits are not available in this version; remove the key",
+    ),
     report("non_voting_server", |s| s.non_voting_server, NO_EFFECT),
+    report("read_replica", |s| s.read_replica, NO_EFFECT),
+    report("license_path", |s| !s.license_path.is_empty(), "no licence is needed"),
+    report("locality", |s| !s.locality.is_null(), NO_EFFECT),
+    report(
+        "auto_reload_config",
+        |s| s.auto_reload_config,
+        "files are read again on SIGHUP and by the reload command",
+    ),
+    report(
+        "peering",
+        |s| asks_to_enable(&s.peering),
+        "cluster peering is not available in this version",
+    ),
+    report("raft_boltdb", |s| !s.raft_boltdb.is_null(), NO_EFFECT),
+    report("raft_logstore", |s| !s.raft_logstore.is_null(), NO_EFFECT),
+    report("raft_prevote_disabled", |s| s.raft_prevote_disabled, NO_EFFECT),
+    report("reporting", |s| !s.reporting.is_null(), "nothing is reported to anybody"),
+    report("xds", |s| !s.xds.is_null(), NO_EFFECT),
+    report("experiments", |s| !s.experiments.is_empty(), NO_EFFECT),
+    report("server_rejoin_age_max", |s| s.server_rejoin_age_max.is_some(), NO_EFFECT),
+    report(
+        "tls_cipher_suites",
+        |s| !s.tls_cipher_suites.is_empty(),
+        "the safe suites are always used",
+    ),
+    report("disable_host_node_id", |s| !s.disable_host_node_id, "the id is always made at random"),
+    report(
+        "dns_config.recursor_strategy",
+        |s| s.dns_config.recursor_strategy == "random",
+        NO_EFFECT,
+    ),
     report("serf_lan_allowed_cidrs", |s| !s.serf_lan_allowed_cidrs.is_empty(), NO_EFFECT),
     report("serf_wan_allowed_cidrs", |s| !s.serf_wan_allowed_cidrs.is_empty(), NO_EFFECT),
     report("gossip_lan", |s| s.gossip_lan != Gossip::lan(), NO_EFFECT),
@@ -134,8 +198,9 @@ pub(crate) const ROWS: &[Row] = &[
         |s| !s.watches.is_empty(),
         "watch handlers are not run by the agent in this version",
     ),
-    report("ui", |s| s.ui, "the web UI is not available in this version"),
-    report("ui_dir", |s| !s.ui_dir.is_empty(), "the web UI is not available in this version"),
+    report("ui", |s| s.ui, NO_UI),
+    report("ui_config.enabled", |s| s.ui_config.enabled == Some(true), NO_UI),
+    report("ui_dir", |s| !s.ui_dir.is_empty(), NO_UI),
     report(
         "enable_syslog",
         |s| s.enable_syslog,
@@ -147,6 +212,11 @@ pub(crate) const ROWS: &[Row] = &[
     report("telemetry.circonus_api_token", |s| s.telemetry.wants_circonus(), NO_SINK),
 ];
 
-fn asks_for_audit(audit: &serde_json::Value) -> bool {
-    audit.get("enabled").is_some_and(|enabled| *enabled == serde_json::Value::Bool(true))
+fn asks_to_enable(block: &Value) -> bool {
+    block.get("enabled").is_some_and(|enabled| *enabled == Value::Bool(true))
+}
+
+fn asks_for_verification(group: &TlsGroup) -> bool {
+    [group.verify_incoming, group.verify_outgoing, group.verify_server_hostname]
+        .contains(&Some(true))
 }

@@ -58,7 +58,7 @@ fn what_consul_accepts() {
         "ports { http = 0x2134 }",
         "ports { http = 020464 }",
         "ports { http = 1e3 }",
-        "ports { server = -1 serf_lan = -1 serf_wan = -1 http = -2 grpc = 0 proxy_min_port = 1 }",
+        "ports { serf_wan = -1 http = -2 grpc = 0 proxy_min_port = 1 }",
         "ports = [ { http = 1 } ]",
         "NODE_NAME = \"x\"",
         "node_name = \"a\" server = true datacenter = \"x\"",
@@ -102,7 +102,7 @@ fn what_consul_accepts() {
         "disable_update_check = true disable_anonymous_signature = true disable_coordinates = true enable_debug = true",
         "enable_script_checks = true enable_local_script_checks = true disable_remote_exec = false",
         "check_update_interval = \"0s\" check_output_max_size = 1 discard_check_output = true",
-        "tls_min_version = \"tls12\" tls_cipher_suites = \"X\" ca_file = \"x\" cert_file = \"y\" key_file = \"z\"",
+        "tls_min_version = \"tls12\" tls_cipher_suites = \"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\" ca_file = \"x\" cert_file = \"y\" key_file = \"z\"",
         "advertise_addr = \"10.0.0.1\" advertise_addr_ipv4 = \"10.0.0.1\" advertise_addr_ipv6 = \"::1\"",
         "advertise_addr_wan = \"10.0.0.2\" advertise_addr_wan_ipv4 = \"10.0.0.2\"",
         "serf_lan = \"127.0.0.1\" serf_wan = \"127.0.0.1\" serf_lan_allowed_cidrs = [\"10.0.0.0/8\"]",
@@ -333,6 +333,47 @@ fn what_is_not_available_is_never_passed_over() {
         missing,
         "data_dir: cannot be empty; write data_dir = \"/path\", or start with -dev"
     );
+}
+
+/// Files of later versions load; what would be lost is refused or reported.
+#[test]
+fn what_newer_versions_write() {
+    for text in [
+        "ui_config { enabled = true content_path = \"/x/\" metrics_proxy { base_url = \"http://x\" } }",
+        "acl { tokens { initial_management = \"x\" agent_recovery = \"y\" dns = \"z\" } } license_path = \"/x\"",
+        "use_streaming_backend = true rpc { enable_streaming = true } peering { enabled = true } raft_logstore { backend = \"wal\" }",
+        "limits { request_limits { mode = \"permissive\" read_rate = 5 } rpc_client_timeout = \"1s\" } partition = \"default\"",
+        "performance { grpc_keepalive_interval = \"1s\" } dns_config { recursor_strategy = \"random\" } auto_reload_config = true",
+        "telemetry { enable_host_metrics = true retry_failed_connection = false } http_config { max_header_bytes = 5 }",
+    ] {
+        check(text, "valid");
+    }
+    check(
+        "ports { grpc_tls = 8503 }",
+        "-hcl:1:20: ports.grpc_tls: gRPC with TLS is not available in this version; remove the key",
+    );
+    check(
+        "tls { internal_rpc { verify_server_hostname = true } }",
+        "-hcl:1:20: tls.internal_rpc: TLS between agents is not available in this version; remove the key",
+    );
+    check(
+        "default_intention_policy = \"no\"",
+        "-hcl:1:28: default_intention_policy: \"no\" is no policy; write \"allow\" or \"deny\"",
+    );
+    assert!(!server("default_intention_policy = \"deny\"").unwrap().default_intention_allow);
+    let config = server(
+        "ports { https = 8501 } cert_file = \"flat\" key_file = \"flat\" tls { defaults { cert_file = \"c\" ca_file = \"a\" }
+         https { ca_file = \"b\" verify_incoming = true tls_min_version = \"TLSv1_3\" } }",
+    );
+    let expected = TlsFiles {
+        ca_file: "b".to_owned(),
+        ca_path: String::new(),
+        cert_file: "c".to_owned(),
+        key_file: "flat".to_owned(),
+        requires_tls13: true,
+        verify_incoming_https: true,
+    };
+    assert_eq!(config.unwrap().tls, expected);
 }
 
 #[test]

@@ -73,6 +73,11 @@ settings! {
         agent_master: Secret = Secret::default();
         default: Secret = Secret::default();
         agent: Secret = Secret::default();
+        /// Newer names of two of these, and two newer ones.
+        initial_management: Secret = Secret::default();
+        agent_recovery: Secret = Secret::default();
+        config_file_service_registration: Secret = Secret::default();
+        dns: Secret = Secret::default();
         managed_service_provider: Hidden<Vec<Value>> = Hidden::default();
     }
 }
@@ -107,9 +112,9 @@ fn ca_provider(provider: &str) -> Result<(), String> {
     }
 }
 
-pub(super) fn tls_min_version(version: &str) -> Result<(), String> {
-    match version {
-        "" | "tls10" | "tls11" | "tls12" | "tls13" => Ok(()),
-        other => Err(format!("{other:?} is no TLS version; write \"tls12\" or \"tls13\"")),
+pub(super) fn default_intention_policy(policy: &str) -> Result<(), String> {
+    match policy {
+        "" | "allow" | "deny" => Ok(()),
+        other => Err(format!("{other:?} is no policy; write \"allow\" or \"deny\"")),
     }
 }

@@ -33,6 +33,8 @@ settings! {
         use_cache: bool = false;
         cache_max_age: GoDuration = GoDuration::ZERO;
         prefer_namespace: bool = false;
+        /// `sequential` or `random`; newer than 1.8.
+        recursor_strategy: String = "sequential".to_owned(), check(recursor_strategy);
     }
 }
 
@@ -43,5 +45,12 @@ settings! {
         retry: u32 = 600;
         expire: u32 = 86400;
         min_ttl: u32 = 0;
+    }
+}
+
+fn recursor_strategy(strategy: &str) -> Result<(), String> {
+    match strategy {
+        "sequential" | "random" => Ok(()),
+        other => Err(format!("{other:?} is no strategy; write \"sequential\" or \"random\"")),
     }
 }

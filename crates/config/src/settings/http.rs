@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::time::GoDuration;
+use serde_json::Value;
 
 use crate::settings::network::Cidr;
 
@@ -17,6 +18,8 @@ settings! {
         allow_write_http_from: Vec<Cidr> = Vec::new();
         /// Whether `?cached` may be answered from the agent's cache.
         use_cache: bool = true;
+        /// Bytes; newer than 1.8.
+        max_header_bytes: u64 = 1 << 20;
     }
 }
 
@@ -34,6 +37,33 @@ settings! {
         kv_max_value_size: u64 = 512 * 1024, reload;
         /// Bytes.
         txn_max_req_len: u64 = 512 * 1024, reload;
+        /// Newer than 1.8, like the next.
+        rpc_client_timeout: GoDuration = GoDuration::from_secs(60);
+        request_limits: RequestLimits = RequestLimits::default();
+    }
+}
+
+settings! {
+    /// Requests a second, of all callers together.
+    pub struct RequestLimits {
+        /// `disabled`, `permissive` (count only) or `enforcing`.
+        mode: String = "disabled".to_owned();
+        read_rate: f64 = -1.0;
+        write_rate: f64 = -1.0;
+    }
+}
+
+settings! {
+    /// The web UI.
+    pub struct UiConfig {
+        enabled: Option<bool> = None;
+        dir: Option<String> = None;
+        content_path: Option<String> = None, check(ui_config_content_path);
+        metrics_provider: String = String::new();
+        metrics_provider_files: Vec<String> = Vec::new();
+        metrics_provider_options_json: String = String::new();
+        metrics_proxy: Value = Value::Null;
+        dashboard_url_templates: BTreeMap<String, String> = BTreeMap::new();
     }
 }
 
@@ -71,6 +101,10 @@ fn unix_mode(mode: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{mode:?} is no mode; write octal digits, such as \"0660\""))
+}
+
+fn ui_config_content_path(path: &Option<String>) -> Result<(), String> {
+    path.as_deref().map_or(Ok(()), ui_content_path)
 }
 
 pub(super) fn ui_content_path(path: &str) -> Result<(), String> {

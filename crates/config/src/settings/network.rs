@@ -32,6 +32,8 @@ settings! {
         http: Port = Port(Some(8500));
         https: Port = Port(None);
         grpc: Port = Port(None);
+        /// Newer than 1.8.
+        grpc_tls: Port = Port(None);
         serf_lan: Port = Port(Some(8301));
         serf_wan: Port = Port(Some(8302));
         /// For other agents.
@@ -56,6 +58,7 @@ settings! {
         http: String = String::new();
         https: String = String::new();
         grpc: String = String::new();
+        grpc_tls: String = String::new();
     }
 }
 

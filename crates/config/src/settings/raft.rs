@@ -11,6 +11,10 @@ settings! {
         raft_multiplier: i64 = 5, check(raft_multiplier);
         /// How long a request waits for a leader.
         rpc_hold_timeout: GoDuration = GoDuration::from_secs(7);
+        /// Newer than 1.8, like the rest.
+        grpc_keepalive_interval: GoDuration = GoDuration::from_secs(30);
+        grpc_keepalive_timeout: GoDuration = GoDuration::from_secs(20);
+        enable_xds_load_balancing: bool = true;
     }
 }
 

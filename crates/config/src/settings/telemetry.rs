@@ -16,6 +16,10 @@ settings! {
         prefix_filter: Vec<String> = Vec::new(), reload;
         /// Whether what no prefix names is let through.
         filter_default: bool = true;
+        /// Newer than 1.8, like the next two.
+        enable_host_metrics: bool = false;
+        disable_per_tenancy_usage_metrics: bool = false;
+        retry_failed_connection: bool = true;
         statsd_address: String = String::new();
         statsite_address: String = String::new();
         dogstatsd_addr: String = String::new();
