@@ -1,1 +1,223 @@
-//! The `daemon` crate; see ARCHITECTURE.md.
+//! The composition root: from one validated configuration to a running agent and back to nothing.
+//!
+//! [`run`] binds every socket first, so that a port in use stops the start before anything has
+//! begun; then server, agent and edges are built, in the order they need each other, and signals
+//! are obeyed until the end. Deliberately absent: any rule about what is served.
+
+mod assemble;
+mod identity;
+mod os;
+mod signals;
+mod sockets;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::monitor::{LogHub, LogLevel};
+use agent::{Agent, Life};
+use arc_swap::ArcSwap;
+use config::AgentConfig;
+use rpc::Cluster;
+use server::Server;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::signals::{Request, Signals};
+use crate::sockets::Sockets;
+
+/// How long requests under way may take to end once the process is to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Reloads asked for and not yet done; more are answered when these are.
+const RELOADS_WAITING_MAX: usize = 8;
+
+/// What the caller gives beside the configuration.
+pub struct Surroundings {
+    /// Where the log goes; made before anything is logged.
+    pub log: LogHub,
+    /// Reads the configuration anew, for a reload.
+    pub reread: Box<dyn Fn() -> Result<AgentConfig, config::Error> + Send + Sync>,
+}
+
+/// Why an agent could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot listen on {what}; is another agent running there?")]
+    Bind { what: String, source: std::io::Error },
+    #[error("cannot use {}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("cannot start the server")]
+    Server(#[from] server::StartError),
+    #[error("cannot start the agent: {0}")]
+    Agent(#[from] agent::Error),
+    #[error(transparent)]
+    Dns(#[from] dns::ServeError),
+    #[error("cannot serve HTTPS: {0}")]
+    Https(String),
+    #[error("cannot listen for signals")]
+    Signals(#[source] std::io::Error),
+    #[error("the server had to stop: {0}")]
+    ServerEnded(String),
+    #[error("this version runs as a server only; write server = true, or start with -dev")]
+    ClientAgent,
+}
+
+/// One agent between its start and its end.
+struct Running {
+    config: AgentConfig,
+    node_id: String,
+    surroundings: Surroundings,
+    server: Arc<Server>,
+    agent: Arc<Agent>,
+    dns_settings: Arc<ArcSwap<dns::Settings>>,
+    http_settings: Arc<ArcSwap<http::Settings>>,
+    edges: Life,
+}
+
+/// Runs an agent until it is told to end. Must be called on a multi-threaded runtime.
+///
+/// Errors: what kept it from starting, with nothing left behind; or why it could not go on.
+pub async fn run(config: AgentConfig, surroundings: Surroundings) -> Result<(), Error> {
+    if !config.settings.server && !config.is_dev {
+        return Err(Error::ClientAgent);
+    }
+    for line in config.unsupported.iter().chain(&config.warnings) {
+        tracing::warn!("{line}");
+    }
+    os::raise_open_files();
+    let mut signals = Signals::listen().map_err(Error::Signals)?;
+    let sockets = Sockets::bind(&config)?;
+    let node_id = identity::node_id(&config)?;
+    let pid_file = match config.settings.pid_file.as_str() {
+        "" => None,
+        path => Some(os::PidFile::create(path.as_ref()).map_err(|source| Error::File {
+            path: path.into(),
+            source,
+        })?),
+    };
+    let (reloads, mut reload_requests) = mpsc::channel(RELOADS_WAITING_MAX);
+    let running = Running::start(config, node_id, surroundings, sockets, reloads).await?;
+    os::notify_service_manager("READY=1");
+    let result = running.obey(&mut signals, &mut reload_requests).await;
+    os::notify_service_manager("STOPPING=1");
+    running.stop().await;
+    drop(pid_file);
+    result
+}
+
+impl Running {
+    async fn start(
+        config: AgentConfig,
+        node_id: String,
+        surroundings: Surroundings,
+        sockets: Sockets,
+        reloads: mpsc::Sender<http::Reload>,
+    ) -> Result<Self, Error> {
+        let server_config = assemble::server(&config, &node_id);
+        // Recovery reads the disk; other tasks must not wait behind it.
+        let started = tokio::task::spawn_blocking(move || Server::start(server_config)).await;
+        let server = Arc::new(started.expect("recovery does not panic and is not aborted")?);
+        let cluster: Arc<dyn Cluster> = server.clone();
+        let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        let settings = assemble::agent(&config, &node_id);
+        let agent = Agent::start(settings, cluster.clone(), life.clone()).await?;
+        let dns_settings = Arc::new(ArcSwap::from_pointee(assemble::dns(&config)));
+        for bound in sockets.dns {
+            let (settings, stop) = (dns_settings.clone(), life.stop.clone());
+            bound.serve(cluster.clone(), settings, stop, &life.tasks)?;
+        }
+        let http_settings = Arc::new(ArcSwap::from_pointee(assemble::http(&config)));
+        let context = http::Context {
+            agent: agent.clone(),
+            log: surroundings.log.clone(),
+            settings: http_settings.clone(),
+            reloads,
+        };
+        for listener in sockets.http {
+            tracing::info!(address = %listener.address(), "serving HTTP");
+            http::serve(listener, context.clone(), life.stop.clone(), &life.tasks);
+        }
+        tracing::info!(node = %config.node_name, id = %node_id, "agent started");
+        Ok(Self {
+            config,
+            node_id,
+            surroundings,
+            server,
+            agent,
+            dns_settings,
+            http_settings,
+            edges: life,
+        })
+    }
+
+    /// Obeys signals and requests until the end. Errors: the server could not go on.
+    async fn obey(
+        &self,
+        signals: &mut Signals,
+        reloads: &mut mpsc::Receiver<http::Reload>,
+    ) -> Result<(), Error> {
+        let leaving = self.agent.leaving();
+        loop {
+            // Dropping any of these waits loses nothing: signals and requests stay queued.
+            tokio::select! {
+                request = signals.next() => match request {
+                    Request::Interrupt | Request::Terminate => {
+                        tracing::info!("told to stop by a signal");
+                        return Ok(());
+                    }
+                    Request::Reload => match self.reload().await {
+                        Ok(()) => tracing::info!("configuration reloaded"),
+                        Err(error) => tracing::error!(%error, "configuration not reloaded"),
+                    },
+                    Request::DumpMetrics => self.dump_metrics(),
+                },
+                Some(http::Reload { done }) = reloads.recv() => answer(done, self.reload().await),
+                () = leaving.cancelled() => return Ok(()),
+                cause = self.server.ended() => {
+                    let cause = cause.unwrap_or_else(|| "it was stopped".to_owned());
+                    return Err(Error::ServerEnded(cause));
+                }
+            }
+        }
+    }
+
+    /// Reads the configuration anew and takes over what can change at run time.
+    async fn reload(&self) -> Result<(), String> {
+        let config = (self.surroundings.reread)().map_err(|error| error.to_string())?;
+        for change in self.config.changes(&config).iter().filter(|change| !change.is_reloadable) {
+            tracing::warn!(setting = %change.key, "a change of this setting needs a restart");
+        }
+        let settings = assemble::agent(&config, &self.node_id);
+        self.agent.reload(settings).await.map_err(|error| error.to_string())?;
+        self.dns_settings.store(Arc::new(assemble::dns(&config)));
+        self.http_settings.store(Arc::new(assemble::http(&config)));
+        if let Some(level) = LogLevel::parse(&config.settings.log_level) {
+            self.surroundings.log.set_level(level);
+        }
+        Ok(())
+    }
+
+    fn dump_metrics(&self) {
+        match self.agent.metrics().prometheus() {
+            Some(text) => eprintln!("{text}"),
+            None => eprintln!("{:?}", self.agent.metrics().snapshot()),
+        }
+    }
+
+    async fn stop(self) {
+        self.edges.stop.cancel();
+        self.edges.tasks.close();
+        if timeout(DRAIN_MAX, self.edges.tasks.wait()).await.is_err() {
+            tracing::warn!("some requests did not end in time and are cut");
+        }
+        self.server.shutdown().await;
+        tracing::info!("agent stopped");
+    }
+}
+
+/// Tells whoever asked for a reload how it went; he may be gone.
+fn answer(done: oneshot::Sender<Result<(), String>>, result: Result<(), String>) {
+    let _ = done.send(result);
+}
