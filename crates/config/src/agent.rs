@@ -1,6 +1,7 @@
 //! What an agent runs with: settings judged as a whole, with names and addresses found out.
 //!
-//! [`load`] does everything: reads the sources, merges and decodes them, judges what concerns more than one setting.
+//! [`load`] does everything: reads the sources, merges and decodes them, judges what concerns more
+//! than one setting.
 
 mod address;
 mod debug;
@@ -29,8 +30,8 @@ pub use address::{Listen, ListenAddress};
 
 /// The configuration of one agent, valid as a whole.
 ///
-/// What needed work to find out stands here; everything else is under [`AgentConfig::settings`], as written or by
-/// default.
+/// What needed work to find out stands here; everything else is under [`AgentConfig::settings`], as
+/// written or by default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentConfig {
     pub is_dev: bool,
@@ -71,7 +72,8 @@ pub struct AgentConfig {
     /// Config entries to make when absent, as written.
     pub config_entries: Vec<Node>,
     pub settings: Settings,
-    /// A line for each setting that is accepted and has no effect. The agent logs each as a warning.
+    /// A line for each setting that is accepted and has no effect. The agent logs each as a
+    /// warning.
     pub unsupported: Vec<String>,
     /// Lines about settings that work but perhaps not as meant. The agent logs each as a warning.
     pub warnings: Vec<String>,
@@ -131,8 +133,8 @@ impl AgentConfig {
 
     /// What differs in `new`, and whether a reload takes it over.
     ///
-    /// Shape: settings in the order of [`Settings`]; then addresses and names that came out differently although
-    /// nothing was written differently.
+    /// Shape: settings in the order of [`Settings`]; then addresses and names that came out
+    /// differently although nothing was written differently.
     pub fn changes(&self, new: &AgentConfig) -> Vec<Change> {
         let mut changes = Vec::new();
         self.settings.changes(&new.settings, "", false, &mut changes);

@@ -1,7 +1,8 @@
-//! Config entries from `config write` files, `config_entries.bootstrap`, and bodies of `/v1/config`.
+//! Config entries from `config write` files, `config_entries.bootstrap`, and bodies of
+//! `/v1/config`.
 //!
-//! All three are read alike, and weakly: texts, numbers and truth values turn into one another. A list of one block in a
-//! proxy's free-form settings stays a list, where Consul makes it a block.
+//! All three are read alike, and weakly: texts, numbers and truth values turn into one another. A
+//! list of one block in a proxy's free-form settings stays a list, where Consul makes it a block.
 
 use std::fmt;
 
@@ -14,7 +15,8 @@ use crate::decode::{Fields, Rules, Values};
 use crate::error::{Problem, SettingError};
 use crate::tree::{Node, Value};
 
-/// Why a tree is no config entry. The texts are what follows "Request decoding failed: " in Consul's answers.
+/// Why a tree is no config entry. The texts are what follows "Request decoding failed: " in
+/// Consul's answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryError {
     /// It is no block at all.
@@ -37,8 +39,8 @@ const KINDS_TO_COME: &[&str] = &[
     "terminating-gateway",
 ];
 
-/// Reads an entry of any kind. The name of proxy-defaults is always the one it may have; whether a needed name is there
-/// is for who stores it to judge.
+/// Reads an entry of any kind. The name of proxy-defaults is always the one it may have; whether a
+/// needed name is there is for who stores it to judge.
 pub fn entry_from_tree(tree: &Node) -> Result<ConfigEntry, EntryError> {
     let Value::Object(object) = &tree.value else {
         return match tree.value {

@@ -1,11 +1,13 @@
-//! The one decoder: from value trees to typed values, for agent files, definitions in them, request bodies and config
-//! entries.
+//! The one decoder: from value trees to typed values, for agent files, definitions in them, request
+//! bodies and config entries.
 //!
-//! A setting may be written in several sources. [`Values`] holds what each of them says, the weightiest last, and
-//! decoding merges as it reads: scalars replace, blocks merge, lists append. So there is no second form of a struct
-//! with everything optional, and every error knows where its value stands.
+//! A setting may be written in several sources. [`Values`] holds what each of them says, the
+//! weightiest last, and decoding merges as it reads: scalars replace, blocks merge, lists append.
+//! So there is no second form of a struct with everything optional, and every error knows where its
+//! value stands.
 //!
-//! [`Fields`] keeps the names that were asked for, so that [`Fields::finish`] can refuse the others.
+//! [`Fields`] keeps the names that were asked for, so that [`Fields::finish`] can refuse the
+//! others.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,12 +21,14 @@ use crate::tree::{Node, Position, Value};
 /// How strictly values are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
-    /// Agent files: types are exact, durations are texts. A block stands for a list of one, and a list of one block
-    /// for the block, because HCL cannot tell them apart.
+    /// Agent files: types are exact, durations are texts. A block stands for a list of one, and a
+    /// list of one block for the block, because HCL cannot tell them apart.
     File,
-    /// Request bodies: types are exact, durations may be nanoseconds, names may be in either spelling.
+    /// Request bodies: types are exact, durations may be nanoseconds, names may be in either
+    /// spelling.
     Body,
-    /// Config entries: texts, numbers and truth values turn into one another, names may be in either spelling.
+    /// Config entries: texts, numbers and truth values turn into one another, names may be in
+    /// either spelling.
     Entry,
 }
 
@@ -42,7 +46,8 @@ pub trait Decode: Sized {
 }
 
 impl<'a> Values<'a> {
-    /// The root of what is decoded: one tree a source, the weightiest last. `None` if they say nothing.
+    /// The root of what is decoded: one tree a source, the weightiest last. `None` if they say
+    /// nothing.
     pub fn root(
         sources: impl IntoIterator<Item = (&'a str, &'a Node)>,
         rules: Rules,
@@ -84,7 +89,8 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Reads a scalar in every source, so that a wrong one is found even where it is overridden; gives the last.
+    /// Reads a scalar in every source, so that a wrong one is found even where it is overridden;
+    /// gives the last.
     fn scalar<T>(
         &self,
         expected: &'static str,
@@ -154,7 +160,8 @@ impl<'a> Values<'a> {
         Ok(objects)
     }
 
-    /// Opens a block whose names are in `snake_case`; request bodies and config entries may use CamelCase too.
+    /// Opens a block whose names are in `snake_case`; request bodies and config entries may use
+    /// CamelCase too.
     pub fn fields(&self) -> Result<Fields<'a>, SettingError> {
         self.open(self.rules != Rules::File)
     }

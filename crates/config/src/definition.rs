@@ -1,7 +1,8 @@
 //! Service and check definitions from files and request bodies.
 //!
-//! Names may be in either spelling everywhere, which lets what the API shows be pasted into a file; Consul takes fewer
-//! in files. Names of Consul versions after 1.8 are taken where the product does what they say, and refused otherwise.
+//! Names may be in either spelling everywhere, which lets what the API shows be pasted into a file;
+//! Consul takes fewer in files. Names of Consul versions after 1.8 are taken where the product does
+//! what they say, and refused otherwise.
 
 use model::definition::{CheckDefinition, ConnectDefinition, ServiceDefinition, WeightsDefinition};
 use model::service::{
@@ -14,8 +15,8 @@ use crate::tree::Node;
 
 /// Reads the body of `/v1/agent/service/register`.
 ///
-/// Errors: [`SettingError::body_text`] is what follows "Request decode failed: ". What it means is judged by
-/// [`ServiceDefinition::validate`].
+/// Errors: [`SettingError::body_text`] is what follows "Request decode failed: ". What it means is
+/// judged by [`ServiceDefinition::validate`].
 pub fn service_from_body(body: &Node) -> Result<ServiceDefinition, SettingError> {
     from_body(body)
 }
@@ -105,7 +106,8 @@ impl Decode for ConnectDefinition {
             native: fields.or_default("native")?,
             sidecar_service: fields.get("sidecar_service")?,
         };
-        // Old clients send the settings of managed proxies here; Consul passes over what it does not know.
+        // Old clients send the settings of managed proxies here; Consul passes over what it does
+        // not know.
         if values.rules() != Rules::Body {
             fields.finish()?;
         }

@@ -5,7 +5,8 @@ use std::io;
 
 use crate::tree::{Position, SyntaxError};
 
-/// Why a configuration cannot be used. Always the fault of who wrote it; trying again does not help.
+/// Why a configuration cannot be used. Always the fault of who wrote it; trying again does not
+/// help.
 #[derive(Debug)]
 pub enum Error {
     /// A file or directory cannot be read.

@@ -6,7 +6,8 @@ use crate::SettingError;
 use crate::source::Format;
 use crate::tree::{Node, Object};
 
-/// What the command line says; a field each flag. The binary fills it. Not to be printed: it may carry a gossip key.
+/// What the command line says; a field each flag. The binary fills it. Not to be printed: it may
+/// carry a gossip key.
 #[derive(Clone, Default)]
 pub struct AgentFlags {
     pub advertise: Option<String>,
@@ -79,7 +80,8 @@ pub struct AgentFlags {
 }
 
 impl AgentFlags {
-    /// The settings given: the lists and maps, which go before the files, and the single values, which go after them.
+    /// The settings given: the lists and maps, which go before the files, and the single values,
+    /// which go after them.
     pub(crate) fn trees(&self) -> Result<(Node, Node), SettingError> {
         Ok((self.lists()?.into(), self.values().into()))
     }

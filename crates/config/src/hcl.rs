@@ -1,12 +1,12 @@
 //! HCL, version 1, to the value tree: the language of Consul's agent files and config entries.
 //!
-//! Labels of a block become nested objects, repeated blocks a list, a repeated list attribute one longer list, and a
-//! repeated scalar its last value. An input that opens with `{` is JSON. `${…}` is kept literally. What differs from
-//! HCL 2 and made other readers refuse real files: several attributes on one line, commas after attributes, quoted
-//! keys, hexadecimal and octal numbers.
+//! Labels of a block become nested objects, repeated blocks a list, a repeated list attribute one
+//! longer list, and a repeated scalar its last value. An input that opens with `{` is JSON. `${…}`
+//! is kept literally. What differs from HCL 2 and made other readers refuse real files: several
+//! attributes on one line, commas after attributes, quoted keys, hexadecimal and octal numbers.
 //!
-//! Source: the behaviour of `consul validate` 1.8.7 on odd files. Stricter than it in one way: an attribute without a
-//! value at the end of the file is an error here and nothing there.
+//! Source: the behaviour of `consul validate` 1.8.7 on odd files. Stricter than it in one way: an
+//! attribute without a value at the end of the file is an error here and nothing there.
 
 mod lexer;
 #[cfg(test)]

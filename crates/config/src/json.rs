@@ -169,7 +169,8 @@ impl<'a> Reader<'a> {
         Ok(escaped)
     }
 
-    /// Four hexadecimal digits, or two such groups that are a surrogate pair. Half a pair becomes U+FFFD.
+    /// Four hexadecimal digits, or two such groups that are a surrogate pair. Half a pair becomes
+    /// U+FFFD.
     fn unicode_escape(&mut self) -> Result<char, SyntaxError> {
         let high = self.hex_digits()?;
         if let 0xd800..0xdc00 = high

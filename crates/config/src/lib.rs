@@ -1,9 +1,9 @@
-//! Files (HCL, JSON), flags and inline fragments to one validated tree of plain structs; and the one decoder that
-//! service definitions and config entries are read with, wherever they come from.
+//! Files (HCL, JSON), flags and inline fragments to one validated tree of plain structs; and the
+//! one decoder that service definitions and config entries are read with, wherever they come from.
 //!
-//! An agent starts with [`load`]. [`settings`] lists every setting, [`agent`] what an agent runs with.
-//! Deliberately absent: a form of any struct with everything optional (sources are merged while they are decoded), and
-//! settings read from a global.
+//! An agent starts with [`load`]. [`settings`] lists every setting, [`agent`] what an agent runs
+//! with. Deliberately absent: a form of any struct with everything optional (sources are merged
+//! while they are decoded), and settings read from a global.
 
 pub mod decode;
 pub mod error;

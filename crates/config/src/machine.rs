@@ -41,7 +41,8 @@ impl Machine for ThisMachine {
     }
 }
 
-/// The interface of the route to everywhere, from the kernel's table; `None` where there is no such file or route.
+/// The interface of the route to everywhere, from the kernel's table; `None` where there is no such
+/// file or route.
 fn default_interface() -> Option<String> {
     let table = std::fs::read_to_string("/proc/net/route").ok()?;
     table.lines().skip(1).find_map(|line| {
@@ -49,4 +50,15 @@ fn default_interface() -> Option<String> {
         let name = columns.next()?;
         (columns.next()? == "00000000").then(|| name.to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_a_name_and_a_loopback_address() {
+        assert!(!ThisMachine.host_name().unwrap().is_empty());
+        assert!(ThisMachine.interfaces().unwrap().iter().any(|i| i.address.is_loopback()));
+    }
 }

@@ -1,5 +1,6 @@
-//! One setting is one entry of a [`settings!`] block: its doc comment, name, type, default, whether a reload takes it
-//! over, and its validation. The block makes the plain struct, its default, its decoding and its comparison.
+//! One setting is one entry of a [`settings!`] block: its doc comment, name, type, default, whether
+//! a reload takes it over, and its validation. The block makes the plain struct, its default, its
+//! decoding and its comparison.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +51,8 @@ impl<T: Setting> Setting for BTreeMap<String, T> {}
 /// }
 /// ```
 ///
-/// Errors of a check name the remedy. A check is asked about the default as well, which proves that it passes.
+/// Errors of a check name the remedy. A check is asked about the default as well, which proves that
+/// it passes.
 macro_rules! settings {
     ($(#[$meta:meta])* $vis:vis struct $block:ident {
         $($(#[$doc:meta])* $name:ident: $type:ty = $default:expr $(, $mark:ident $(($check:expr))?)*;)*

@@ -1,7 +1,8 @@
-//! Every setting of an agent, as files and flags may say it. [`crate::agent`] makes of it what an agent runs with.
+//! Every setting of an agent, as files and flags may say it. [`crate::agent`] makes of it what an
+//! agent runs with.
 //!
-//! Names are those Consul 1.8.7 accepts. What the product cannot do is refused or reported by [`crate::unavailable`],
-//! never passed over.
+//! Names are those Consul 1.8.7 accepts. What the product cannot do is refused or reported by
+//! [`crate::unavailable`], never passed over.
 
 pub mod access;
 pub mod dns;
@@ -249,7 +250,8 @@ settings! {
         version: String = String::new();
         version_prerelease: String = String::new();
 
-        // Newer than 1.8, read so that newer files load; the table of what is not available tells of them.
+        // Newer than 1.8, read so that newer files load; the table of what is not available tells
+        // of them.
         advertise_reconnect_timeout: Option<GoDuration> = None;
         auto_reload_config: bool = false;
         cloud: Hidden<Value> = Hidden::default();

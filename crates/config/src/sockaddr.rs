@@ -1,7 +1,8 @@
-//! Address templates such as `{{ GetPrivateIP }}` or `{{ GetAllInterfaces | include "name" "eth0" | attr "address" }}`.
+//! Address templates such as `{{ GetPrivateIP }}` or `{{ GetAllInterfaces | include "name" "eth0" |
+//! attr "address" }}`.
 //!
-//! The pipelines of go-sockaddr are understood; `range`, `with` and other words of Go's template language are not, and
-//! are refused by name. What a machine's interfaces are is an argument.
+//! The pipelines of go-sockaddr are understood; `range`, `with` and other words of Go's template
+//! language are not, and are refused by name. What a machine's interfaces are is an argument.
 //!
 //! Source: the answers of a running Consul 1.8.7, and RFC 6890 for which addresses are private.
 

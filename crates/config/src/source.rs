@@ -1,7 +1,8 @@
-//! Where settings come from, in order of weight: what development mode sets, the lists given as flags, files and
-//! directories as named, single values given as flags, and `-hcl` fragments.
+//! Where settings come from, in order of weight: what development mode sets, the lists given as
+//! flags, files and directories as named, single values given as flags, and `-hcl` fragments.
 //!
-//! Lists given as flags come before the files because lists append: the flag's elements are to be the first.
+//! Lists given as flags come before the files because lists append: the flag's elements are to be
+//! the first.
 
 use std::fs;
 use std::io::{self, Read};
@@ -106,7 +107,8 @@ impl Sources {
         )
     }
 
-    /// The weightiest place that writes the setting at `path`, a path of names such as `acl.enabled`.
+    /// The weightiest place that writes the setting at `path`, a path of names such as
+    /// `acl.enabled`.
     pub fn find(&self, path: &str) -> Option<(&str, Position)> {
         self.list.iter().rev().find_map(|source| {
             let node = path.split('.').try_fold(&source.tree, descend)?;
@@ -127,8 +129,8 @@ fn descend<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
     }
 }
 
-/// Reads a file, or the files of a directory in order of name; directories in it are passed over, and so are files
-/// whose name tells no format.
+/// Reads a file, or the files of a directory in order of name; directories in it are passed over,
+/// and so are files whose name tells no format.
 fn read_path(path: &Path, format: Option<Format>, list: &mut Vec<Source>) -> Result<(), Error> {
     let unreadable = |source| Error::Read { file: path.display().to_string(), source };
     if !fs::metadata(path).map_err(unreadable)?.is_dir() {

@@ -1,7 +1,8 @@
 //! Settings that are read but ask for what this version cannot do.
 //!
-//! One table, so that a part of the product that arrives deletes its rows. What would change security or meaning if it
-//! were passed over is refused; what only leaves something undone is reported, and the agent starts.
+//! One table, so that a part of the product that arrives deletes its rows. What would change
+//! security or meaning if it were passed over is refused; what only leaves something undone is
+//! reported, and the agent starts.
 
 use serde_json::Value;
 

@@ -10,16 +10,19 @@ use crate::go;
 use crate::parse::ParseError;
 use crate::record::{FieldKind, Record, Value};
 
-/// Largest compiled form of one regular expression. A name pattern takes a few kilobytes; this stops `x{1000}{1000}`.
+/// Largest compiled form of one regular expression. A name pattern takes a few kilobytes; this
+/// stops `x{1000}{1000}`.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
-/// An expression whose selectors, operators and values fit the record type `R`. Cheap to ask, shared between threads.
+/// An expression whose selectors, operators and values fit the record type `R`. Cheap to ask,
+/// shared between threads.
 pub struct Filter<R> {
     test: Test,
     record: PhantomData<fn(&R)>,
 }
 
-/// Why an expression does not fit a record type. The caller's fault; the same whatever records there are.
+/// Why an expression does not fit a record type. The caller's fault; the same whatever records
+/// there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckError {
     /// There is no such field; the selector up to and with the part that does not exist.
@@ -49,7 +52,8 @@ impl<R: Record> Filter<R> {
         Filter::check(&expression).map_err(FilterError::Check)
     }
 
-    /// Checks `expression` against `R`: every selector leads to a field, every operator fits it, every value too.
+    /// Checks `expression` against `R`: every selector leads to a field, every operator fits it,
+    /// every value too.
     pub fn check(expression: &Expression) -> Result<Filter<R>, CheckError> {
         let test = compile(expression, &FieldKind::Record(R::field_kind))?;
         Ok(Filter { test, record: PhantomData })
@@ -236,8 +240,8 @@ impl Asked<'_> {
         }
     }
 
-    /// A missing map key passes every test but equality, membership and being not empty. That a pattern passes too is
-    /// odd, and what Consul 1.8.7 answers.
+    /// A missing map key passes every test but equality, membership and being not empty. That a
+    /// pattern passes too is odd, and what Consul 1.8.7 answers.
     fn of_absent(&self) -> bool {
         match self.probe {
             Probe::Empty => !self.negated,

@@ -41,8 +41,9 @@ pub enum Operator {
 impl Expression {
     /// Parses `text`.
     ///
-    /// Errors: the text is longer than [`crate::EXPRESSION_BYTES_MAX`], nested deeper than [`crate::DEPTH_MAX`], or not
-    /// of the language; the message says where and what was expected there.
+    /// Errors: the text is longer than [`crate::EXPRESSION_BYTES_MAX`], nested deeper than
+    /// [`crate::DEPTH_MAX`], or not of the language; the message says where and what was expected
+    /// there.
     pub fn parse(text: &str) -> Result<Expression, ParseError> {
         parse::parse(text)
     }
@@ -135,7 +136,8 @@ fn is_identifier(text: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Text between double quotes with everything escaped that the language cannot hold literally, the quote included.
+/// Text between double quotes with everything escaped that the language cannot hold literally, the
+/// quote included.
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {

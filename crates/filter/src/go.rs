@@ -18,7 +18,8 @@ impl NumberError {
     }
 }
 
-/// Reads an integer with optional sign, base prefix (`0x`, `0b`, `0o`, `0`) and underscores between digits.
+/// Reads an integer with optional sign, base prefix (`0x`, `0b`, `0o`, `0`) and underscores between
+/// digits.
 pub(crate) fn parse_int(text: &str) -> Result<i64, NumberError> {
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, text.get(1..).unwrap_or_default()),
@@ -85,7 +86,8 @@ pub(crate) fn parse_bool(text: &str) -> Option<bool> {
 
 /// Removes the quotes of a literal and resolves its escapes; `None` where Go says "invalid syntax".
 ///
-/// Shape: `literal` includes its quotes, either kind. Bytes given by escape that are no UTF-8 become U+FFFD.
+/// Shape: `literal` includes its quotes, either kind. Bytes given by escape that are no UTF-8
+/// become U+FFFD.
 pub(crate) fn unquote(literal: &str) -> Option<String> {
     if let Some(raw) = literal.strip_prefix('`') {
         return Some(raw.strip_suffix('`')?.replace('\r', ""));

@@ -1,4 +1,5 @@
-//! The filter expression language of the `filter` query parameter: parse, check against a record type, evaluate.
+//! The filter expression language of the `filter` query parameter: parse, check against a record
+//! type, evaluate.
 //!
 //! Start at [`Filter::new`], which does all three steps a request needs:
 //!
@@ -11,8 +12,9 @@
 //! assert!(filter.matches(&Node { name: "web1".into(), tags: vec!["blue".into()] }));
 //! ```
 //!
-//! The language, the field kinds and the error texts are those of Consul 1.8.7, taken from its answers.
-//! Deliberately absent: any knowledge of the records themselves, of JSON, and of who may see what.
+//! The language, the field kinds and the error texts are those of Consul 1.8.7, taken from its
+//! answers. Deliberately absent: any knowledge of the records themselves, of JSON, and of who may
+//! see what.
 
 pub mod expression;
 mod go;

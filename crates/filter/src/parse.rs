@@ -1,9 +1,10 @@
 //! Recursive descent over a filter text, with ordered choice: the first form that fits wins.
 //!
-//! Consul's parser is generated from a grammar and reports, as such parsers do, the farthest position where something
-//! was expected together with all that was expected there. Scripts and tests compare those texts, so this parser keeps
-//! the same book: every failed terminal is noted in [`Parser::expect`], and two alternatives are tried in the order
-//! of that grammar. Errors in literals do not stop it; all of them are reported, one a line.
+//! Consul's parser is generated from a grammar and reports, as such parsers do, the farthest
+//! position where something was expected together with all that was expected there. Scripts and
+//! tests compare those texts, so this parser keeps the same book: every failed terminal is noted in
+//! [`Parser::expect`], and two alternatives are tried in the order of that grammar. Errors in
+//! literals do not stop it; all of them are reported, one a line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,11 +12,12 @@ use std::fmt;
 use crate::expression::{Expression, Match, Operator};
 use crate::go;
 
-/// Longest accepted text. A filter comes in a URL, whose length the HTTP edge bounds more tightly; this bounds the
-/// other doors.
+/// Longest accepted text. A filter comes in a URL, whose length the HTTP edge bounds more tightly;
+/// this bounds the other doors.
 pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
 
-/// Deepest nesting of parentheses and `not`. Humans write three; the bound keeps the recursion off the stack's end.
+/// Deepest nesting of parentheses and `not`. Humans write three; the bound keeps the recursion off
+/// the stack's end.
 pub const DEPTH_MAX: usize = 64;
 
 /// Why a text is no filter.
@@ -25,7 +27,8 @@ pub enum ParseError {
     TooLong,
     /// Nested deeper than [`DEPTH_MAX`].
     TooDeep,
-    /// Not of the language: line, column and byte offset, and what was expected; several lines at most.
+    /// Not of the language: line, column and byte offset, and what was expected; several lines at
+    /// most.
     Syntax(String),
 }
 
@@ -75,8 +78,8 @@ struct Parser<'a> {
     expected: BTreeSet<&'static str>,
     /// Errors with a text of their own, in order of discovery, each once.
     errors: Vec<String>,
-    /// What [`Parser::disjunction`] found at an offset, so that going back costs nothing: without it, unclosed
-    /// parentheses take time exponential in their number.
+    /// What [`Parser::disjunction`] found at an offset, so that going back costs nothing: without
+    /// it, unclosed parentheses take time exponential in their number.
     disjunctions: BTreeMap<usize, Option<(Expression, usize)>>,
     depth: usize,
     is_too_deep: bool,

@@ -1,7 +1,8 @@
-//! How a record answers selectors: the kinds of its fields for checking, and their values for evaluating.
+//! How a record answers selectors: the kinds of its fields for checking, and their values for
+//! evaluating.
 //!
-//! A type becomes filterable with [`record!`](crate::record), which derives both sides from one list, so that they
-//! cannot disagree. Only what is listed can be reached by a filter.
+//! A type becomes filterable with [`record!`](crate::record), which derives both sides from one
+//! list, so that they cannot disagree. Only what is listed can be reached by a filter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ pub enum FieldKind {
     Uint,
     Float,
     Bool,
-    /// Each element is of the kind; a selector may go on through a list of records and means any of them.
+    /// Each element is of the kind; a selector may go on through a list of records and means any of
+    /// them.
     List(Box<FieldKind>),
     /// Keys are texts; a selector takes any key.
     Map(Box<FieldKind>),
@@ -65,7 +67,8 @@ pub trait Map {
     fn get(&self, key: &str) -> Option<Value<'_>>;
 }
 
-/// Makes text types fields, each by its method that gives a `&str`: `text_field!(ServiceName => as_str)`.
+/// Makes text types fields, each by its method that gives a `&str`: `text_field!(ServiceName =>
+/// as_str)`.
 #[macro_export]
 macro_rules! text_field {
     ($($type:ty => $method:ident),+ $(,)?) => {$(
@@ -161,7 +164,8 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
-/// The kind of what `_part` returns, so that [`record!`](crate::record) need not be told the types again.
+/// The kind of what `_part` returns, so that [`record!`](crate::record) need not be told the types
+/// again.
 pub fn kind_of<R, T: Field>(_part: impl Fn(&R) -> &T) -> FieldKind {
     T::kind()
 }

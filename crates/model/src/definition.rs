@@ -1,7 +1,8 @@
-//! Service and check definitions as users write them in files and in bodies of the register endpoints.
+//! Service and check definitions as users write them in files and in bodies of the register
+//! endpoints.
 //!
-//! Reading them from either form is `config`'s part; what they mean to the catalog is in [`crate::service`] and
-//! [`crate::check`].
+//! Reading them from either form is `config`'s part; what they mean to the catalog is in
+//! [`crate::service`] and [`crate::check`].
 
 use std::collections::BTreeMap;
 
@@ -64,7 +65,8 @@ pub struct ConnectDefinition {
     /// The application speaks mutual TLS itself.
     #[serde(skip_serializing_if = "is_default")]
     pub native: bool,
-    /// A proxy to register along with the service; what it leaves out is filled in from the service.
+    /// A proxy to register along with the service; what it leaves out is filled in from the
+    /// service.
     #[serde(skip_serializing_if = "is_default")]
     pub sidecar_service: Option<Box<ServiceDefinition>>,
 }
@@ -171,8 +173,8 @@ impl CheckKind {
 }
 
 impl CheckDefinition {
-    /// The kind the fields amount to; `None` when they say nothing. Of several the first in the order of
-    /// [`CheckKind`] wins, as in Consul.
+    /// The kind the fields amount to; `None` when they say nothing. Of several the first in the
+    /// order of [`CheckKind`] wins, as in Consul.
     pub fn kind(&self) -> Option<CheckKind> {
         let kinds = [
             (CheckKind::Ttl, self.ttl.0 > 0),
@@ -201,8 +203,8 @@ impl CheckDefinition {
         CheckStatus::parse(&self.status)
     }
 
-    /// Judges what does not depend on the agent's settings. The status word is left to the caller, because the
-    /// endpoints word that error differently.
+    /// Judges what does not depend on the agent's settings. The status word is left to the caller,
+    /// because the endpoints word that error differently.
     ///
     /// Errors: the text that follows "Invalid check: " in Consul's answers.
     pub fn validate(&self) -> Result<(), &'static str> {
@@ -359,8 +361,8 @@ impl ServiceDefinition {
         expose_errors(proxy, errors);
     }
 
-    /// The instance the catalog is to hold. Call after [`ServiceDefinition::validate`]; weights that are wrong become
-    /// the default.
+    /// The instance the catalog is to hold. Call after [`ServiceDefinition::validate`]; weights
+    /// that are wrong become the default.
     pub fn node_service(&self) -> NodeService {
         let connect = self.connect.clone().unwrap_or_default();
         NodeService {
@@ -452,7 +454,8 @@ fn expose_errors(proxy: &ConnectProxyConfig, errors: &mut Vec<String>) {
     }
 }
 
-/// Pairs a node or a service may carry. Each is kept by every server, which is what the bound is for.
+/// Pairs a node or a service may carry. Each is kept by every server, which is what the bound is
+/// for.
 pub const META_PAIRS_MAX: usize = 64;
 const META_KEY_MAX: usize = 128;
 const META_VALUE_MAX: usize = 512;

@@ -1,4 +1,5 @@
-//! The configuration as `/v1/agent/self` shows it under `DebugConfig`: Consul's names, secrets hidden.
+//! The configuration as `/v1/agent/self` shows it under `DebugConfig`: Consul's names, secrets
+//! hidden.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +9,8 @@ use crate::settings::gossip::Gossip;
 const HIDDEN: &str = "hidden";
 
 impl AgentConfig {
-    /// An object of about two hundred names. Durations are texts. What may hold a secret is `hidden`, set or not.
+    /// An object of about two hundred names. Durations are texts. What may hold a secret is
+    /// `hidden`, set or not.
     pub fn debug_config(&self) -> Value {
         let mut all = Map::new();
         for part in [

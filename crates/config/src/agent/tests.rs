@@ -1,4 +1,5 @@
-//! Whole configurations as tables: what is accepted, what it comes to, and what is said about what is not.
+//! Whole configurations as tables: what is accepted, what it comes to, and what is said about what
+//! is not.
 
 use std::io;
 use std::net::IpAddr;
@@ -397,7 +398,8 @@ fn what_has_no_effect_is_reported() {
     assert_eq!((dev.unsupported, dev.warnings), (vec![], vec![]));
 }
 
-/// Where the settings come out as others write them down, in lists of names and values: both what an agent shows.
+/// Where the settings come out as others write them down, in lists of names and values: both what
+/// an agent shows.
 fn differences(config: &AgentConfig, consul: &str) -> Vec<String> {
     let consul: serde_json::Value = serde_json::from_str(consul).unwrap();
     let shown = config.debug_config();

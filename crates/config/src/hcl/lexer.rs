@@ -206,8 +206,8 @@ impl<'a> Lexer<'a> {
         Some(value)
     }
 
-    /// Lines between `<<MARK` and a line that is `MARK`. With `<<-MARK` the closing mark may be indented, and its
-    /// indentation is taken off all lines if all have it.
+    /// Lines between `<<MARK` and a line that is `MARK`. With `<<-MARK` the closing mark may be
+    /// indented, and its indentation is taken off all lines if all have it.
     fn heredoc(&mut self) -> Result<String, SyntaxError> {
         let at = self.scanner.at();
         let fail = |message: String| Err(SyntaxError { at, message });

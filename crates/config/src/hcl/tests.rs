@@ -1,5 +1,5 @@
-//! Odd files as a table. Whether a file is accepted was taken from `consul validate` 1.8.7, but for the rows that say
-//! otherwise.
+//! Odd files as a table. Whether a file is accepted was taken from `consul validate` 1.8.7, but for
+//! the rows that say otherwise.
 
 use proptest::prelude::*;
 
