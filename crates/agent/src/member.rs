@@ -60,9 +60,9 @@ impl Member {
             put("port", ports.server.to_string());
             put("raft_vsn", "3".into());
             put("ft_fs", "1".into());
+            put("segment", String::new());
             if !wan {
                 put("wan_join_port", ports.serf_wan.to_string());
-                put("segment", String::new());
             }
         } else {
             put("role", "node".into());

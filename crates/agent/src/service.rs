@@ -232,16 +232,16 @@ impl Agent {
             definition::plan_checks(&definition.checks, &service, &settings.checks, source)?;
         let sidecar = {
             let state = self.local().read();
-            sidecar::plan(&definition, &state, &settings)?
+            sidecar::plan(&definition, &state, &settings, source)?
         };
-        // The sidecar goes first, so that its parent never stands without it.
+        let row = NewService { service, source, token: token.clone(), is_sidecar: false };
+        self.put_service(row, checks, replace_existing_checks).await?;
         if let Some(sidecar) = sidecar {
-            let token = definition::token_or(&sidecar.token, token.clone());
+            let token = definition::token_or(&sidecar.token, token);
             let row = NewService { service: sidecar.service, source, token, is_sidecar: true };
             self.put_service(row, sidecar.checks, replace_existing_checks).await?;
         }
-        let row = NewService { service, source, token, is_sidecar: false };
-        self.put_service(row, checks, replace_existing_checks).await
+        Ok(())
     }
 
     async fn put_service(

@@ -29,11 +29,12 @@ pub(crate) fn id_of(parent_id: &str) -> String {
 
 /// The sidecar of a valid definition, if it has one.
 ///
-/// Errors: `Invalid` when a check is bad or no port is free.
+/// Errors: `Refused` when a check is bad, `Invalid` when no port is free.
 pub(crate) fn plan(
     parent: &ServiceDefinition,
     state: &LocalState,
     settings: &AgentSettings,
+    source: Source,
 ) -> Result<Option<Sidecar>, Error> {
     let Some(written) =
         parent.connect.as_ref().and_then(|connect| connect.sidecar_service.as_deref())
@@ -76,10 +77,11 @@ pub(crate) fn plan(
     let mut service = own.node_service();
     definition::complete(&mut service);
     for check in &own.checks {
-        check.validate().map_err(|error| Error::invalid(format!("Invalid check: {error}")))?;
+        check.validate().map_err(|error| {
+            Error::refused(format!("Bad request: Invalid check in sidecar_service: {error}"))
+        })?;
     }
-    // The parent's source decides what it may run: both come from the same hand.
-    let checks = definition::plan_checks(&own.checks, &service, &settings.checks, Source::Api)?;
+    let checks = definition::plan_checks(&own.checks, &service, &settings.checks, source)?;
     Ok(Some(Sidecar { service, checks, token: own.token }))
 }
 

@@ -28,7 +28,8 @@ fn with_port(state: &mut LocalState, id: &str, port: u16) {
 
 fn plan_in(state: &LocalState, definition: &ServiceDefinition) -> Result<Sidecar, Error> {
     let settings = AgentSettings::default();
-    plan(definition, state, &settings).map(|sidecar| sidecar.expect("the definition has one"))
+    plan(definition, state, &settings, Source::Api)
+        .map(|sidecar| sidecar.expect("the definition has one"))
 }
 
 #[test]
