@@ -149,7 +149,10 @@ impl Agent {
             planned.check.service_tags.clone_from(&service.tags);
         }
         planned.check.node = settings.node.name.clone();
-        if source == Source::Api {
+        if source == Source::File {
+            // What was registered under this id through the API is replaced for good.
+            self.persist().remove_check(&planned.check.check_id).await?;
+        } else {
             let kept = persist::Check::new(&planned, &token, source);
             self.persist().put_check(kept).await?;
         }

@@ -162,7 +162,7 @@ impl Agent {
 
 fn health_of(state: &LocalState, id: &str) -> Option<ServiceHealth> {
     let service = AgentService::new(&state.services.get(id)?.service);
-    let checks: Vec<&HealthCheck> = state.checks_of(id).map(|row| &*row.check).collect();
+    let checks: Vec<&HealthCheck> = state.checks_of(id).iter().map(|row| &*row.check).collect();
     Some(ServiceHealth {
         aggregated_status: AggregatedStatus::of(&checks),
         service,

@@ -17,7 +17,7 @@ use model::error::{Error as ClusterError, ErrorKind};
 use model::intention::MatchSide;
 use model::query::{Query, QueryOptions, Reply, Token};
 use model::spiffe::SpiffeId;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rpc::{Answer, Cluster};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -31,6 +31,8 @@ use crate::views::{CacheInfo, FIRST_ANSWER_WAIT, follow};
 /// Destinations followed at once. An agent has hundreds of services at most; beyond this each
 /// question is asked of the servers.
 pub const DESTINATIONS_MAX: usize = if cfg!(test) { 64 } else { 4096 };
+/// Client identities remembered; when there are more, all are forgotten and read anew.
+const SOURCES_MAX: usize = 4096;
 /// How long a destination nobody asks about is followed.
 pub const DESTINATION_IDLE: Duration = Duration::from_secs(3 * 24 * 3600);
 
@@ -114,6 +116,8 @@ pub(crate) struct Intentions {
     /// Replaced as a whole when a destination comes or goes, which is rare.
     destinations: ArcSwap<Destinations>,
     writing: Mutex<()>,
+    /// Service names by client URI, for reading an identity costs more than deciding on it.
+    sources: RwLock<HashMap<Box<str>, Box<str>, RandomState>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -132,6 +136,7 @@ impl Intentions {
             policy: ArcSwap::from_pointee(policy),
             destinations: ArcSwap::default(),
             writing: Mutex::default(),
+            sources: RwLock::default(),
             stop,
             tasks,
         })
@@ -151,17 +156,29 @@ impl Intentions {
         if let Err(error) = require_target(target) {
             return Some(Err(error));
         }
+        if let Some(source) = self.sources.read().get(client_uri) {
+            return self.answer_now(target, source).map(Ok);
+        }
         let id = match source_of(client_uri) {
             Ok(id) => id,
             Err(error) => return Some(Err(error)),
         };
         let source = id.as_service()?.service.as_str();
-        let decided = self.decide(target, source, |authorized, reason, failing_since| {
+        let mut sources = self.sources.write();
+        if sources.len() >= SOURCES_MAX {
+            sources.clear();
+        }
+        sources.insert(client_uri.into(), source.into());
+        drop(sources);
+        self.answer_now(target, source).map(Ok)
+    }
+
+    fn answer_now(&self, target: &str, source: &str) -> Option<Authorization> {
+        self.decide(target, source, |authorized, reason, failing_since| {
             let age = failing_since.map(|since| since.elapsed()).unwrap_or_default();
             let cache = CacheInfo { hit: true, age };
             Authorization { authorized, reason: self.describe(reason), cache }
-        });
-        decided.map(Ok)
+        })
     }
 
     /// Whether `source`, a service name, may connect; `None` when the rules of `target` are not in

@@ -3,7 +3,7 @@
 //!
 //! [`LocalState`] is plain: times come in as arguments. [`Local`] shares it and tells those who wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use model::query::Token;
 use model::service::NodeService;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Where a registration came from.
@@ -66,6 +66,10 @@ pub struct LocalState {
     pub removed_checks: BTreeMap<String, Token>,
     /// Whether the catalog has this node as configured.
     pub node_in_sync: bool,
+    /// Ids of the checks of each service; those of the node under the empty id.
+    by_service: BTreeMap<String, BTreeSet<String>>,
+    /// Services whose being or checks changed and nobody was told yet; the node as the empty id.
+    touched: BTreeSet<String>,
 }
 
 /// How changes of a check are taken in.
@@ -93,6 +97,7 @@ impl LocalState {
         let in_sync = old
             .is_some_and(|old| old.in_sync && old.service.is_same(&service) && old.token == token);
         changed.notify_waiters();
+        self.touched.insert(id.clone());
         let row = LocalService { registered, service, token, source, is_sidecar, in_sync, changed };
         self.services.insert(id, row);
     }
@@ -113,6 +118,7 @@ impl LocalState {
     pub fn remove_service(&mut self, id: &str) -> Option<LocalService> {
         let row = self.services.remove(id)?;
         self.removed_services.insert(id.to_owned(), row.token.clone());
+        self.touched.insert(id.to_owned());
         row.changed.notify_waiters();
         Some(row)
     }
@@ -128,7 +134,7 @@ impl LocalState {
     ) {
         let id = check.check_id.clone();
         self.removed_checks.remove(&id);
-        let old = self.checks.remove(&id);
+        let old = self.take_check(&id);
         if let Some(old) = &old {
             check.status = old.check.status;
             check.output.clone_from(&old.check.output);
@@ -150,11 +156,27 @@ impl LocalState {
             reap_after,
             deferred_until: None,
         };
+        let service_id = row.check.service_id.clone();
+        self.touched.insert(service_id.clone());
+        self.by_service.entry(service_id).or_default().insert(id.clone());
         self.checks.insert(id, row);
     }
 
-    pub fn remove_check(&mut self, id: &str) -> Option<LocalCheck> {
+    fn take_check(&mut self, id: &str) -> Option<LocalCheck> {
         let row = self.checks.remove(id)?;
+        let service_id = &row.check.service_id;
+        self.touched.insert(service_id.clone());
+        if let Some(ids) = self.by_service.get_mut(service_id) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.by_service.remove(service_id);
+            }
+        }
+        Some(row)
+    }
+
+    pub fn remove_check(&mut self, id: &str) -> Option<LocalCheck> {
+        let row = self.take_check(id)?;
         self.removed_checks.insert(id.to_owned(), row.token.clone());
         Some(row)
     }
@@ -178,6 +200,7 @@ impl LocalState {
         if row.check.status == status && row.check.output == output {
             return false;
         }
+        self.touched.insert(row.check.service_id.clone());
         let is_output_only = row.check.status == status;
         let check = Arc::make_mut(&mut row.check);
         check.status = status;
@@ -225,37 +248,31 @@ impl LocalState {
             .collect()
     }
 
-    /// Checks that bear on a service instance: its own and those of the node.
-    pub fn checks_of<'a>(&'a self, service_id: &'a str) -> impl Iterator<Item = &'a LocalCheck> {
-        self.checks
-            .values()
-            .filter(move |row| row.check.is_node_level() || row.check.service_id == service_id)
+    /// Checks that bear on a service instance: its own and those of the node, by id. An empty id
+    /// means the node alone.
+    pub fn checks_of(&self, service_id: &str) -> Vec<&LocalCheck> {
+        let ids = |service_id: &str| self.by_service.get(service_id).into_iter().flatten();
+        let own = if service_id.is_empty() { None } else { Some(ids(service_id)) };
+        let mut all: Vec<&LocalCheck> =
+            ids("").chain(own.into_iter().flatten()).filter_map(|id| self.checks.get(id)).collect();
+        all.sort_by(|one, other| one.check.check_id.cmp(&other.check.check_id));
+        all
     }
 
     /// Ids of the checks of a service itself.
     pub fn own_check_ids(&self, service_id: &str) -> Vec<String> {
-        self.checks
-            .values()
-            .filter(|row| row.check.service_id == service_id)
-            .map(|row| row.check.check_id.clone())
-            .collect()
+        self.by_service.get(service_id).into_iter().flatten().cloned().collect()
     }
 }
 
 /// The local state, shared.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Local {
     state: Mutex<LocalState>,
     /// Wakes the sync loop.
     pub(crate) unsynced: Notify,
-    /// Counts changes of checks and services, for alias checks to follow.
-    version: watch::Sender<u64>,
-}
-
-impl Default for Local {
-    fn default() -> Self {
-        Self { state: Mutex::default(), unsynced: Notify::new(), version: watch::channel(0).0 }
-    }
+    /// Told when a service, by id, comes or goes or its checks change; for alias checks.
+    watchers: Mutex<HashMap<String, Arc<Notify>>>,
 }
 
 impl Local {
@@ -266,8 +283,12 @@ impl Local {
 
     /// Changes the state and tells those who wait.
     pub fn change<T>(&self, change: impl FnOnce(&mut LocalState) -> T) -> T {
-        let result = change(&mut self.state.lock());
-        self.version.send_modify(|version| *version += 1);
+        let (result, touched) = {
+            let mut state = self.state.lock();
+            let result = change(&mut state);
+            (result, std::mem::take(&mut state.touched))
+        };
+        self.tell(&touched);
         self.unsynced.notify_one();
         result
     }
@@ -275,16 +296,41 @@ impl Local {
     /// Takes in what a check found; see [`LocalState::update_check`].
     pub fn update_check(&self, id: &str, status: CheckStatus, output: &str, rules: UpdateRules) {
         let now = Instant::now();
-        let is_changed = self.state.lock().update_check(id, status, output, now, rules);
-        if is_changed {
-            self.version.send_modify(|version| *version += 1);
+        let touched = {
+            let mut state = self.state.lock();
+            state.update_check(id, status, output, now, rules);
+            std::mem::take(&mut state.touched)
+        };
+        if !touched.is_empty() {
+            self.tell(&touched);
             self.unsynced.notify_one();
         }
     }
 
-    /// Follows every change of services and checks.
-    pub(crate) fn follow(&self) -> watch::Receiver<u64> {
-        self.version.subscribe()
+    fn tell(&self, touched: &BTreeSet<String>) {
+        if touched.is_empty() {
+            return;
+        }
+        let mut watchers = self.watchers.lock();
+        watchers.retain(|_, watcher| Arc::strong_count(watcher) > 1);
+        if touched.contains("") {
+            // What happens to the node bears on all its services.
+            watchers.values().for_each(|watcher| watcher.notify_waiters());
+            return;
+        }
+        for id in touched {
+            if let Some(watcher) = watchers.get(id) {
+                watcher.notify_waiters();
+            }
+        }
+    }
+
+    /// What tells of the next change of the checks that bear on a service (empty: the node).
+    ///
+    /// As with [`Local::watch_service`], arm the notification before looking at the checks.
+    pub(crate) fn watch_checks(&self, service_id: &str) -> Arc<Notify> {
+        let mut watchers = self.watchers.lock();
+        Arc::clone(watchers.entry(service_id.to_owned()).or_default())
     }
 
     /// The effective form of a service and what tells of its next change.

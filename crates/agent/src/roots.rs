@@ -31,11 +31,6 @@ impl RootsView {
         Ok(Cached { value: body, index, cache })
     }
 
-    /// The roots as last known.
-    pub(crate) fn current(&self) -> Option<Arc<CaRoots>> {
-        of_state(&self.state.borrow())
-    }
-
     /// The roots once they are known.
     pub(crate) async fn known(&self) -> Result<Arc<CaRoots>, Error> {
         let body = self.get(&WaitOptions::default()).await?.value;

@@ -253,7 +253,10 @@ impl Agent {
         let NewService { service, source, token, is_sidecar } = new;
         let node = self.settings().node.name.clone();
         checks.iter_mut().for_each(|planned| planned.check.node.clone_from(&node));
-        if source == Source::Api {
+        if source == Source::File {
+            // What was registered under this id through the API is replaced for good.
+            self.persist().remove_service(&service.id).await?;
+        } else {
             let kept = persist::Service::new(&service, &token, source, is_sidecar);
             self.persist().put_service(kept).await?;
             for check in &checks {

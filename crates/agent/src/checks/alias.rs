@@ -26,17 +26,21 @@ pub(crate) struct Alias {
 impl Alias {
     /// Follows what is registered here until `stop` fires.
     pub(crate) async fn follow_local(self, local: Arc<Local>, stop: CancellationToken) {
-        let mut versions = local.follow();
+        let watcher = local.watch_checks(&self.service);
         loop {
+            let notified = watcher.notified();
+            tokio::pin!(notified);
+            // Armed before the look, so that no change falls between.
+            notified.as_mut().enable();
             let outcome = {
                 let state = local.read();
                 let exists = self.service.is_empty() || state.services.contains_key(&self.service);
-                let checks = state.checks.values().map(|row| &*row.check);
-                self.evaluate(exists, checks)
+                let checks = state.checks_of(&self.service);
+                self.evaluate(exists, checks.iter().map(|row| &*row.check))
             };
             local.update_check(&self.check_id, outcome.status, &outcome.output, self.rules);
             tokio::select! {
-                changed = versions.changed() => if changed.is_err() { return },
+                () = notified => {}
                 () = stop.cancelled() => return,
             }
         }

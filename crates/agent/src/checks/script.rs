@@ -81,11 +81,9 @@ impl Run {
         };
         self.has_ended = true;
         let drain = async {
-            while is_open {
-                match self.output.read(&mut buffer).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(count) => tail.push(buffer.get(..count).unwrap_or_default()),
-                }
+            // After the end of the pipe a read gives 0 again.
+            while let Ok(count @ 1..) = self.output.read(&mut buffer).await {
+                tail.push(buffer.get(..count).unwrap_or_default());
             }
         };
         // Whoever still holds the pipe was left behind by the program.

@@ -48,9 +48,15 @@ fn shown(local: &Local, id: &str) -> (CheckStatus, String) {
 }
 
 async fn until(local: &Local, id: &str, status: CheckStatus) {
-    let mut versions = local.follow();
-    while shown(local, id).0 != status {
-        versions.changed().await.unwrap();
+    loop {
+        let watcher = local.watch_checks("");
+        let notified = watcher.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        if shown(local, id).0 == status {
+            return;
+        }
+        notified.await;
     }
 }
 
