@@ -101,6 +101,7 @@ pub(crate) fn agent(config: &AgentConfig, node_id: &str) -> AgentSettings {
         },
         sidecar_ports: config.sidecar_ports.clone().unwrap_or(no_ports()),
         central_service_config: settings.enable_central_service_config,
+        default_allow: config.default_intention_allow,
         leaf_root_change_spread: settings
             .connect
             .test_ca_leaf_root_change_spread

@@ -64,6 +64,9 @@ pub enum Error {
     ClientAgent,
 }
 
+/// A wish for a reload, and where its result goes.
+type Reload = oneshot::Sender<Result<(), String>>;
+
 /// One agent between its start and its end.
 struct Running {
     config: AgentConfig,
@@ -72,7 +75,6 @@ struct Running {
     server: Arc<Server>,
     agent: Arc<Agent>,
     dns_settings: Arc<ArcSwap<dns::Settings>>,
-    http_settings: Arc<ArcSwap<http::Settings>>,
     edges: Life,
 }
 
@@ -113,7 +115,7 @@ impl Running {
         node_id: String,
         surroundings: Surroundings,
         sockets: Sockets,
-        reloads: mpsc::Sender<http::Reload>,
+        reloads: mpsc::Sender<Reload>,
     ) -> Result<Self, Error> {
         let server_config = assemble::server(&config, &node_id);
         // Recovery reads the disk; other tasks must not wait behind it.
@@ -123,21 +125,14 @@ impl Running {
         let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let settings = assemble::agent(&config, &node_id);
         let agent = Agent::start(settings, cluster.clone(), life.clone()).await?;
+        let api = http::Api::new(agent.clone(), assemble::http(&config))
+            .logs(Arc::new(surroundings.log.clone()))
+            .reload(ask_for_reload(reloads))
+            .build();
         let dns_settings = Arc::new(ArcSwap::from_pointee(assemble::dns(&config)));
-        for bound in sockets.dns {
+        for bound in sockets.serve_http(&api, &life.stop, &life.tasks) {
             let (settings, stop) = (dns_settings.clone(), life.stop.clone());
             bound.serve(cluster.clone(), settings, stop, &life.tasks)?;
-        }
-        let http_settings = Arc::new(ArcSwap::from_pointee(assemble::http(&config)));
-        let context = http::Context {
-            agent: agent.clone(),
-            log: surroundings.log.clone(),
-            settings: http_settings.clone(),
-            reloads,
-        };
-        for listener in sockets.http {
-            tracing::info!(address = %listener.address(), "serving HTTP");
-            http::serve(listener, context.clone(), life.stop.clone(), &life.tasks);
         }
         tracing::info!(node = %config.node_name, id = %node_id, "agent started");
         Ok(Self {
@@ -147,7 +142,6 @@ impl Running {
             server,
             agent,
             dns_settings,
-            http_settings,
             edges: life,
         })
     }
@@ -156,7 +150,7 @@ impl Running {
     async fn obey(
         &self,
         signals: &mut Signals,
-        reloads: &mut mpsc::Receiver<http::Reload>,
+        reloads: &mut mpsc::Receiver<Reload>,
     ) -> Result<(), Error> {
         let leaving = self.agent.leaving();
         loop {
@@ -173,7 +167,10 @@ impl Running {
                     },
                     Request::DumpMetrics => self.dump_metrics(),
                 },
-                Some(http::Reload { done }) = reloads.recv() => answer(done, self.reload().await),
+                Some(done) = reloads.recv() => {
+                    // Whoever asked may be gone.
+                    let _ = done.send(self.reload().await);
+                }
                 () = leaving.cancelled() => return Ok(()),
                 cause = self.server.ended() => {
                     let cause = cause.unwrap_or_else(|| "it was stopped".to_owned());
@@ -192,7 +189,6 @@ impl Running {
         let settings = assemble::agent(&config, &self.node_id);
         self.agent.reload(settings).await.map_err(|error| error.to_string())?;
         self.dns_settings.store(Arc::new(assemble::dns(&config)));
-        self.http_settings.store(Arc::new(assemble::http(&config)));
         if let Some(level) = LogLevel::parse(&config.settings.log_level) {
             self.surroundings.log.set_level(level);
         }
@@ -217,7 +213,15 @@ impl Running {
     }
 }
 
-/// Tells whoever asked for a reload how it went; he may be gone.
-fn answer(done: oneshot::Sender<Result<(), String>>, result: Result<(), String>) {
-    let _ = done.send(result);
+/// What the API's reload endpoint does: it asks the task that obeys and waits for the result.
+fn ask_for_reload(reloads: mpsc::Sender<Reload>) -> http::Reload {
+    Arc::new(move || {
+        let reloads = reloads.clone();
+        Box::pin(async move {
+            let (done, result) = oneshot::channel();
+            let stopping = || "the agent is stopping".to_owned();
+            reloads.send(done).await.map_err(|_| stopping())?;
+            result.await.map_err(|_| stopping())?
+        })
+    })
 }
