@@ -181,8 +181,9 @@ settings! {
         // Mesh.
         connect: Connect = Connect::default();
         config_entries: ConfigEntries = ConfigEntries::default();
-        /// Merge proxy-defaults and service-defaults into registered proxies.
-        enable_central_service_config: bool = false;
+        /// Merge proxy-defaults and service-defaults into registered proxies. On unless switched off,
+        /// as in later Consul versions.
+        enable_central_service_config: bool = true;
 
         // DNS.
         dns_config: DnsConfig = DnsConfig::default(), reload;

@@ -425,7 +425,8 @@ fn differences(config: &AgentConfig, consul: &str) -> Vec<String> {
 /// The files hold what a Consul 1.8.7 showed as its `DebugConfig`.
 #[test]
 fn defaults_are_those_of_consul() {
-    let dev = "node_name = \"n1\" log_level = \"warn\" node_id = \"5a990fb6-0dff-4043-5e51-e541ded72b57\"
+    // The mesh is on by default, as in later versions; switched off here to compare the rest.
+    let dev = "enable_central_service_config = false node_name = \"n1\" log_level = \"warn\" node_id = \"5a990fb6-0dff-4043-5e51-e541ded72b57\"
         node_meta { rack = \"r1\" }
         ports { http = 18500 dns = 18600 grpc = 18502 serf_lan = 18301 serf_wan = 18302 server = 18300 }";
     let dev = load_with(AgentFlags { dev: Some(true), ..AgentFlags::default() }, &[dev]).unwrap();
@@ -442,7 +443,8 @@ fn defaults_are_those_of_consul() {
     assert_eq!(differences(&dev, include_str!("testdata/dev.json")), zero_stands_for);
 
     let server =
-        "bootstrap = true log_level = \"warn\" data_dir = \"/tmp/agent\" node_name = \"n2\"
+        "enable_central_service_config = false connect { enabled = false } bootstrap = true
+        log_level = \"warn\" data_dir = \"/tmp/agent\" node_name = \"n2\"
         node_id = \"d172ac3f-f2e1-70e2-789a-e4b89e2fe3ab\"
         ports { http = 19500 dns = 19600 serf_lan = 19301 serf_wan = 19302 server = 19300 }";
     let server = load_with(AgentFlags::default(), &[SERVER, server]).unwrap();

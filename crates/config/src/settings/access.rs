@@ -34,8 +34,9 @@ impl<T: Decode + PartialEq> Setting for Hidden<T> {}
 settings! {
     /// The service mesh.
     pub struct Connect {
-        /// Run a certificate authority and issue identities.
-        enabled: bool = false;
+        /// Run a certificate authority and issue identities. On unless switched off, as in later
+        /// Consul versions: it changes nothing for services that do not ask for it.
+        enabled: bool = true;
         /// Empty means `consul`, the built-in one.
         ca_provider: String = String::new(), check(ca_provider);
         /// The provider's own settings, perhaps with its private key.
