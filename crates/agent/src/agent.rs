@@ -331,7 +331,7 @@ impl Agent {
 
     /// The trusted roots. Shape: the reply is `Reply::CaRoots`.
     pub async fn roots(&self, wait: &WaitOptions) -> Result<Cached<Arc<Body>>, Error> {
-        self.roots.get(wait).await
+        self.roots.ask(wait).await
     }
 
     /// Certificate and key of `service`, signed on first use and renewed in time.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::ext::ReasonPhrase;
 use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -40,6 +41,8 @@ pub struct HttpProbe {
 
 struct Answer {
     status: StatusCode,
+    /// The server's own words for it, when they are not the usual ones.
+    reason: Option<ReasonPhrase>,
     body: Tail,
 }
 
@@ -61,12 +64,12 @@ impl HttpProbe {
             )),
         };
         match result {
-            Ok(Answer { status, body }) => Outcome {
+            Ok(Answer { status, reason, body }) => Outcome {
                 status: status_of(status),
                 output: format!(
                     "HTTP {method} {}: {} Output: {}",
                     self.url,
-                    status_line(status),
+                    status_line(status, reason.as_ref()),
                     body.text()
                 ),
             },
@@ -188,6 +191,7 @@ impl HttpProbe {
                 let keeps_method = matches!(status.as_u16(), 307 | 308);
                 return Ok(Step::Redirect { to, keeps_method });
             }
+            let reason = response.extensions().get::<ReasonPhrase>().cloned();
             let mut tail = Tail::new(output_bytes_max);
             let mut body = response.into_body();
             while let Some(frame) = body.frame().await {
@@ -200,7 +204,7 @@ impl HttpProbe {
                     break;
                 }
             }
-            Ok(Step::Done(Answer { status, body: tail }))
+            Ok(Step::Done(Answer { status, reason, body: tail }))
         };
         tokio::pin!(answer);
         tokio::pin!(connection);
@@ -259,8 +263,9 @@ fn status_of(status: StatusCode) -> CheckStatus {
 }
 
 /// `404 Not Found`.
-fn status_line(status: StatusCode) -> String {
-    match status.canonical_reason() {
+fn status_line(status: StatusCode, own: Option<&ReasonPhrase>) -> String {
+    let own = own.map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
+    match own.or_else(|| status.canonical_reason().map(str::to_owned)) {
         Some(reason) => format!("{} {reason}", status.as_u16()),
         None => status.as_u16().to_string(),
     }

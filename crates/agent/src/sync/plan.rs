@@ -225,9 +225,13 @@ pub fn settle(state: &mut LocalState, effect: &Effect) {
     }
 }
 
-/// Whether the same change would be refused again.
+/// Whether the same change would be refused again. Such a change must not hold up others; the next
+/// full comparison tries it once more.
 pub fn is_final(error: &ClusterError) -> bool {
-    matches!(error.kind, ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::NotFound)
+    matches!(
+        error.kind,
+        ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Conflict
+    )
 }
 
 fn register_request(node: &NodeSettings) -> RegisterRequest {

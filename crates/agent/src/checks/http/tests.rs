@@ -171,6 +171,22 @@ async fn garbage_is_an_error_and_no_more() {
 }
 
 #[tokio::test]
+async fn the_servers_own_words_are_shown() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 All Fine\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await;
+    });
+    let url = format!("http://{address}/");
+    let outcome = run(&probe(url.as_str())).await;
+    assert_eq!(outcome.output, format!("HTTP GET {url}: 200 All Fine Output: ok"));
+}
+
+#[tokio::test]
 async fn tls_is_verified_unless_told_not_to() {
     let (address, accepted) = serve_tls().await;
     let url = format!("https://{address}/");

@@ -200,5 +200,5 @@ fn only_errors_that_would_repeat_are_final() {
     check(ErrorKind::Invalid, true);
     check(ErrorKind::NoLeader, false);
     check(ErrorKind::Timeout, false);
-    check(ErrorKind::Conflict, false);
+    check(ErrorKind::Conflict, true);
 }
