@@ -71,7 +71,8 @@ pub enum Effect {
     Leadership(Leadership),
     /// Write a snapshot, then say [`Input::SnapshotSaved`] or [`Input::SnapshotFailed`].
     SaveSnapshot(Snapshot),
-    /// Log entries up to and with this index may be forgotten.
+    /// Log entries up to and with this index may be forgotten: the older of the two newest
+    /// snapshots covers them.
     Compact {
         through: u64,
     },

@@ -218,11 +218,11 @@ impl Replica {
             }
             Input::SnapshotSaved { index } => {
                 self.is_saving_snapshot = false;
-                self.snapshot_index = self.snapshot_index.max(index);
+                // The one before stays in reserve, so the log on disk must reach back to it.
+                let reserve = std::mem::replace(&mut self.snapshot_index, index);
                 let (trailing, bytes) = (self.config.trailing_entries, self.config.log_bytes_max);
-                let through =
-                    self.node.mut_store().compact(self.snapshot_index, trailing, bytes / 2);
-                effects.push(Effect::Compact { through });
+                let through = self.node.mut_store().compact(index, trailing, bytes / 2);
+                effects.push(Effect::Compact { through: through.min(reserve) });
             }
             Input::SnapshotFailed => self.is_saving_snapshot = false,
             Input::Members(members) => self.duties.set_members(members),

@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use model::catalog::RegisterRequest;
@@ -40,7 +41,9 @@ fn probe(dir: &Path) {
 }
 
 fn put(key: String) -> Command {
-    let value = b"abcdefghijklmnopqrstuvwxyz0123456789".to_vec();
+    // 36 bytes, never the same twice: an equal value would change nothing and wake nobody.
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    let value = format!("{:036}", SERIAL.fetch_add(1, Ordering::Relaxed)).into_bytes();
     let entry = DirEntry { key, value, ..DirEntry::default() };
     Command::Kv(KvRequest { op: KvOp::Set, entry })
 }

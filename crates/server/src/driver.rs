@@ -204,6 +204,7 @@ impl Driver {
         self.storage.log.write(&batch)?;
         self.storage.log.sync()?;
         record(&metrics.log_sync_nanos, &metrics.log_sync_nanos_max, begun.elapsed());
+        metrics.log_disk_bytes.store(self.storage.log.disk_bytes(), Ordering::Relaxed);
         add(&metrics.log_entries, entries);
         add(&metrics.log_syncs, 1);
         Ok(())
@@ -276,5 +277,78 @@ impl Driver {
 
     fn now(&self) -> Now {
         Now { mono: Mono(self.started.elapsed().as_nanos() as u64), wall: SystemTime::now().into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use model::command::Command;
+    use model::error::ErrorKind;
+    use model::kv::{DirEntry, KvOp, KvRequest};
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+    use replica::{Membership, Recovered, ReplicaConfig};
+    use tokio::sync::oneshot;
+    use wal::{Batch, Log};
+
+    use super::*;
+    use crate::config::ServerConfig;
+
+    /// A log whose syncs fail once so many succeeded.
+    struct Failing(u32);
+
+    impl Log for Failing {
+        fn write(&mut self, _batch: &Batch) -> Result<(), wal::Error> {
+            Ok(())
+        }
+
+        fn sync(&mut self) -> Result<(), wal::Error> {
+            self.0 = self.0.checked_sub(1).ok_or_else(|| wal::Error::NotDurable {
+                path: "raft/log/1.log".into(),
+                cause: "fdatasync: input/output error".into(),
+            })?;
+            Ok(())
+        }
+
+        fn compact(&mut self, _through: u64) -> Result<(), wal::Error> {
+            Ok(())
+        }
+
+        fn disk_bytes(&self) -> u64 {
+            0
+        }
+    }
+
+    /// After a failed sync nothing may be acknowledged, and the server ends with the cause.
+    #[test]
+    fn a_failed_sync_stops_the_server_with_its_cause() {
+        let membership = Membership { voters: vec![1], ..Membership::default() };
+        let recovered = Recovered { membership, ..Recovered::default() };
+        let config = ReplicaConfig::new(1, "dc1");
+        let replica = Replica::new(config, recovered, StdRng::seed_from_u64(1)).unwrap();
+        let (sender, jobs) = mpsc::channel();
+        let shared =
+            Arc::new(Shared::new(ServerConfig::new("dc1"), replica.state().clone(), sender));
+        // The election is the first write, the command the second.
+        let storage = Storage {
+            log: Box::new(Failing(1)),
+            snapshots: None,
+            damaged: Vec::new(),
+            _lock: None,
+        };
+        let driver = Driver::new(shared.clone(), replica, storage, jobs);
+        let entry = DirEntry { key: "k".into(), ..DirEntry::default() };
+        let command = Command::Kv(KvRequest { op: KvOp::Set, entry });
+        let (reply, mut replied) = oneshot::channel();
+        shared.submit(Job::Command(Box::new(command), reply)).unwrap();
+        driver.run();
+        assert!(replied.try_recv().is_err(), "not acknowledged");
+        let cause = shared.failure().unwrap();
+        assert!(cause.contains("raft/log/1.log") && cause.contains("input/output"), "{cause}");
+        let refused = shared.submit(Job::Confirm(oneshot::channel().0)).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Unavailable);
+        assert!(refused.message.contains(cause.as_str()));
     }
 }

@@ -49,7 +49,7 @@ impl Server {
     /// Opens the data directory, recovers what it holds and starts. Blocks for the recovery only.
     /// Requests made before there is a leader wait for it.
     pub fn start(config: ServerConfig) -> Result<Self, StartError> {
-        let (storage, recovered, id) = storage::open(config.data_dir.as_deref())?;
+        let (mut storage, recovered, id) = storage::open(config.data_dir.as_deref())?;
         let replica_config = ReplicaConfig {
             rules: config.rules.clone(),
             snapshot_threshold: config.tunables.snapshot_threshold,
@@ -57,7 +57,11 @@ impl Server {
             ..ReplicaConfig::new(id, config.datacenter.clone())
         };
         let replica = Replica::new(replica_config, recovered, StdRng::from_os_rng())
-            .map_err(StartError::Replica)?;
+            // A snapshot that does not read back is then the reason, and names its file.
+            .map_err(|cause| match storage.damaged.drain(..).next() {
+                Some(damaged) => StartError::Storage(damaged),
+                None => StartError::Replica(cause),
+            })?;
         let (sender, jobs) = mpsc::channel();
         let member = config.member.clone();
         let shared = Arc::new(Shared::new(config, replica.state().clone(), sender));

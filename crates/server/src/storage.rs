@@ -6,7 +6,7 @@ use std::path::Path;
 
 use replica::{HardState, LogEntry, LogEntryKind, Membership, Persist, Recovered, Snapshot};
 use state::State;
-use wal::{DirLock, DiskLog, DiskLogOptions, Log, MemoryLog, SnapshotMeta, SnapshotStore};
+use wal::{DirLock, DiskLog, DiskLogOptions, Loaded, Log, MemoryLog, SnapshotMeta, SnapshotStore};
 
 use crate::server::StartError;
 
@@ -20,13 +20,16 @@ const MEMORY_ID: u64 = 1;
 pub(crate) struct Storage {
     pub(crate) log: Box<dyn Log>,
     pub(crate) snapshots: Option<SnapshotStore>,
+    /// Snapshots that do not read back, newest first.
+    pub(crate) damaged: Vec<wal::Error>,
     pub(crate) _lock: Option<DirLock>,
 }
 
 /// Opens `data_dir` and reads what it holds. Returns the consensus id of this server beside it.
 pub(crate) fn open(data_dir: Option<&Path>) -> Result<(Storage, Recovered, u64), StartError> {
     let Some(data_dir) = data_dir else {
-        let storage = Storage { log: Box::new(MemoryLog), snapshots: None, _lock: None };
+        let storage =
+            Storage { log: Box::new(MemoryLog), snapshots: None, damaged: Vec::new(), _lock: None };
         let membership = Membership { voters: vec![MEMORY_ID], ..Membership::default() };
         return Ok((storage, Recovered { membership, ..Recovered::default() }, MEMORY_ID));
     };
@@ -35,17 +38,25 @@ pub(crate) fn open(data_dir: Option<&Path>) -> Result<(Storage, Recovered, u64),
     let lock = DirLock::acquire(&dir)?;
     let id = identity(&dir)?;
     let snapshots = SnapshotStore::open(&dir.join("snapshots"))?;
-    let (loaded, damaged) = snapshots.load(|body| read_state(body))?;
-    for fault in &damaged {
-        tracing::error!(error = %fault, "a snapshot is damaged, trying the one before it");
-    }
-    let snapshot = match loaded {
+    let Loaded { newest, damaged } = snapshots.load(|body| read_state(body))?;
+    let snapshot = match newest {
         Some((meta, state)) => Some(snapshot_of(meta, state)?),
         None => None,
     };
+    let mut faults = Vec::new();
     let (log, found) = DiskLog::open(&dir.join("log"), DiskLogOptions::default())?;
     if found.torn_bytes > 0 {
         tracing::warn!(bytes = found.torn_bytes, "cut an unfinished write off the log");
+    }
+    let reaches = found.entries.last().map_or(0, |last| last.index);
+    for (index, fault) in damaged {
+        // What the damaged one held must be in the log behind the one before it; whether that
+        // has no gap is the replica's to judge.
+        if index > reaches {
+            return Err(fault.into());
+        }
+        tracing::error!(error = %fault, "a snapshot is damaged, the one before it stands in");
+        faults.push(fault);
     }
     let recovered = Recovered {
         snapshot,
@@ -53,7 +64,12 @@ pub(crate) fn open(data_dir: Option<&Path>) -> Result<(Storage, Recovered, u64),
         entries: found.entries.into_iter().map(entry_of).collect(),
         membership: Membership { voters: vec![id], ..Membership::default() },
     };
-    let storage = Storage { log: Box::new(log), snapshots: Some(snapshots), _lock: Some(lock) };
+    let storage = Storage {
+        log: Box::new(log),
+        snapshots: Some(snapshots),
+        damaged: faults,
+        _lock: Some(lock),
+    };
     Ok((storage, recovered, id))
 }
 

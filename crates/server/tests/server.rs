@@ -190,6 +190,53 @@ async fn snapshots_bound_the_log_and_recovery_starts_from_them() {
     assert_eq!(server.state().hash(), before);
 }
 
+/// Snapshot files, oldest first.
+fn snapshots(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir.join("raft/snapshots")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// The snapshot before and the log behind it stand in for a damaged one; without them the server
+/// stops and names the file.
+#[tokio::test]
+async fn a_damaged_snapshot_loses_nothing_or_stops_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(Some(dir.path()));
+    config.tunables.snapshot_threshold = 50;
+    config.tunables.trailing_entries = 10;
+    let server = start(config.clone()).await;
+    for i in 0..300 {
+        put(&server, &format!("k{i}"), &"v".repeat(100)).await;
+    }
+    while server.metrics().snapshots_saved < 2 {
+        tokio::task::yield_now().await;
+    }
+    let before = server.state().hash();
+    server.shutdown().await;
+    drop(server);
+
+    let paths = snapshots(dir.path());
+    let garbage = b"not a snapshot, whatever it is called";
+    assert_eq!(paths.len(), 2);
+    std::fs::write(&paths[1], garbage).unwrap();
+    let server = start(config.clone()).await;
+    assert_eq!(server.state().hash(), before);
+    server.shutdown().await;
+    drop(server);
+
+    // Without the log behind them, nothing may be served in their place.
+    std::fs::remove_dir_all(dir.path().join("raft/log")).unwrap();
+    let paths = snapshots(dir.path());
+    for path in &paths {
+        std::fs::write(path, garbage).unwrap();
+    }
+    let Err(refused) = Server::start(config) else { panic!("started without its data") };
+    let newest = paths.last().unwrap().to_string_lossy().into_owned();
+    assert!(refused.to_string().contains(&newest), "{refused}");
+}
+
 #[tokio::test]
 async fn two_servers_do_not_share_a_data_directory() {
     let dir = tempfile::tempdir().unwrap();

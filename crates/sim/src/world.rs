@@ -42,8 +42,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             servers: 1,
-            duration: Duration::from_secs(90),
-            crash_every: Duration::from_secs(8),
+            duration: Duration::from_secs(60),
+            crash_every: Duration::from_secs(6),
             snapshot_threshold: 100,
             bug: None,
         }

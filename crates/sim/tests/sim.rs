@@ -16,7 +16,7 @@ fn run(seed: u64, settings: Settings) -> Report {
 #[test]
 fn one_server_keeps_its_promises() {
     let first = number("SIM_SEED").unwrap_or(1);
-    let runs = number("SIM_RUNS").unwrap_or(6);
+    let runs = number("SIM_RUNS").unwrap_or(4);
     let mut total = Report::default();
     for seed in first..first + runs {
         let Report { acknowledged, crashes, woken, sessions_ended, snapshots, trace_hash: _ } =
@@ -40,7 +40,7 @@ fn one_seed() {
 
 #[test]
 fn a_seed_replays() {
-    let settings = Settings { duration: Duration::from_secs(20), ..Settings::default() };
+    let settings = Settings { duration: Duration::from_secs(10), ..Settings::default() };
     for seed in [3, 4] {
         assert_eq!(run(seed, settings), run(seed, settings));
     }
@@ -52,7 +52,7 @@ fn a_seed_replays() {
 fn three_servers_keep_their_promises() {
     let settings = Settings {
         servers: 3,
-        duration: Duration::from_secs(45),
+        duration: Duration::from_secs(25),
         snapshot_threshold: u64::MAX,
         ..Settings::default()
     };
@@ -60,7 +60,7 @@ fn three_servers_keep_their_promises() {
     for seed in 1..=number("SIM_RUNS").unwrap_or(2) {
         acknowledged += run(seed, settings).acknowledged;
     }
-    assert!(acknowledged > 500, "{acknowledged}");
+    assert!(acknowledged > 300, "{acknowledged}");
 }
 
 #[test]

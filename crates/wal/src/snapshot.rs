@@ -33,6 +33,16 @@ pub struct SnapshotMeta {
     pub configuration: Bytes,
 }
 
+/// What was found of snapshots.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    /// The newest that reads back whole.
+    pub newest: Option<(SnapshotMeta, T)>,
+    /// Newer ones that do not, with the log index each stood for: whether the log reaches from
+    /// `newest` to there is for the caller to see.
+    pub damaged: Vec<(u64, Error)>,
+}
+
 /// The snapshots of one directory.
 #[derive(Clone, Debug)]
 pub struct SnapshotStore {
@@ -72,13 +82,11 @@ impl SnapshotStore {
         Ok(path)
     }
 
-    /// Loads the newest snapshot that reads back whole, handing its body to `read_body`. Damaged
-    /// newer ones are returned beside it: whether the log still reaches back to an older one is
-    /// for the caller to see.
+    /// Loads the newest snapshot that reads back whole, handing its body to `read_body`.
     pub fn load<T>(
         &self,
         mut read_body: impl FnMut(&mut dyn Read) -> io::Result<T>,
-    ) -> Result<(Option<(SnapshotMeta, T)>, Vec<Error>), Error> {
+    ) -> Result<Loaded<T>, Error> {
         let mut damaged = Vec::new();
         for path in self.list()?.into_iter().rev() {
             match verify(&path) {
@@ -91,13 +99,13 @@ impl SnapshotStore {
                         .map_err(|e| Error::io("read the snapshot", &path, e))?;
                     let body = read_body(&mut file.take(body_bytes))
                         .map_err(|e| Error::damaged(&path, head as u64, e.to_string()))?;
-                    return Ok((Some((meta, body)), damaged));
+                    return Ok(Loaded { newest: Some((meta, body)), damaged });
                 }
-                Err(e @ Error::Damaged { .. }) => damaged.push(e),
+                Err(e @ Error::Damaged { .. }) => damaged.push((index_of(&path), e)),
                 Err(e) => return Err(e),
             }
         }
-        Ok((None, damaged))
+        Ok(Loaded { newest: None, damaged })
     }
 
     /// Snapshot files, oldest first.
@@ -118,6 +126,12 @@ impl SnapshotStore {
 /// Fixed width, so that names sort as indexes do.
 fn file_name(meta: &SnapshotMeta) -> String {
     format!("{:016x}-{:016x}.snapshot", meta.index, meta.term)
+}
+
+/// The log index in a snapshot's name; the largest when it has none, as nothing is known of it.
+fn index_of(path: &Path) -> u64 {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.get(..16).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(u64::MAX)
 }
 
 /// Passes bytes on, counting and checksumming them.
@@ -228,7 +242,7 @@ mod tests {
         store.save(&meta(index), |out| out.write_all(body)).unwrap()
     }
 
-    fn load(store: &SnapshotStore) -> (Option<(SnapshotMeta, Vec<u8>)>, Vec<Error>) {
+    fn load(store: &SnapshotStore) -> Loaded<Vec<u8>> {
         let read = |body: &mut dyn Read| {
             let mut bytes = Vec::new();
             body.read_to_end(&mut bytes).map(|_| bytes)
@@ -240,12 +254,12 @@ mod tests {
     fn newest_comes_back_and_two_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let store = SnapshotStore::open(dir.path()).unwrap();
-        assert!(load(&store).0.is_none());
+        assert!(load(&store).newest.is_none());
         let large = vec![7; 700_001];
         for (index, body) in [(10, &b"old"[..]), (200, b"mid"), (3000, &large)] {
             save(&store, index, body);
         }
-        assert_eq!(load(&store).0, Some((meta(3000), large)));
+        assert_eq!(load(&store).newest, Some((meta(3000), large)));
         assert_eq!(store.list().unwrap().len(), 2);
     }
 
@@ -264,13 +278,14 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x40;
             fs::write(&path, bytes).unwrap();
-            let (found, damaged) = load(&store);
+            let Loaded { newest: found, damaged } = load(&store);
             assert_eq!(found.unwrap().0, meta(10), "flipped byte {at}");
-            assert!(damaged[0].to_string().contains(&*path.to_string_lossy()));
+            assert_eq!(damaged[0].0, 20);
+            assert!(damaged[0].1.to_string().contains(&*path.to_string_lossy()));
         }
         for cut in 0..whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
-            assert_eq!(load(&store).0.unwrap().0, meta(10), "cut at {cut}");
+            assert_eq!(load(&store).newest.unwrap().0, meta(10), "cut at {cut}");
         }
     }
 
@@ -291,7 +306,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SnapshotStore::open(dir.path()).unwrap();
         store.save(&meta(5), |_| Err(io::Error::other("no"))).unwrap_err();
-        assert!(load(&SnapshotStore::open(dir.path()).unwrap()).0.is_none());
+        assert!(load(&SnapshotStore::open(dir.path()).unwrap()).newest.is_none());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

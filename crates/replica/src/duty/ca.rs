@@ -46,3 +46,46 @@ fn leaf_ttl(config: Option<&CaConfiguration>) -> GoDuration {
         .filter(|ttl| ttl.0 > 0)
         .unwrap_or(LEAF_TTL_DEFAULT)
 }
+
+#[cfg(test)]
+mod tests {
+    use model::ca::CaRoot;
+    use model::time::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::Mono;
+
+    #[test]
+    fn an_old_root_goes_two_leaf_lives_after_it_was_replaced() {
+        let at = |hours: i64| Timestamp::from_unix(1_800_000_000 + hours * 3600);
+        let root = |id: &str, active, rotated_out_at| CaRoot {
+            id: id.into(),
+            active,
+            rotated_out_at,
+            ..CaRoot::default()
+        };
+        let mut state = State::new();
+        let config = CaConfiguration {
+            cluster_id: "c".into(),
+            provider: "consul".into(),
+            config: [("LeafCertTTL".to_owned(), json!("10h"))].into(),
+            ..CaConfiguration::default()
+        };
+        state.apply(1, Command::Ca(CaRequest::SetConfig(Box::new(config))));
+        let roots = vec![root("new", true, Timestamp::default()), root("old", false, at(0))];
+        state.apply(2, Command::Ca(CaRequest::SetRoots { expected_index: 0, roots }));
+        let plan = |state: &State, hours| {
+            plan_prune(state, Now { mono: Mono(0), wall: at(hours) }).commands
+        };
+        assert!(plan(&state, 20).is_empty());
+        let commands = plan(&state, 21);
+        assert_eq!(commands.len(), 1);
+        for command in commands {
+            state.apply(3, command);
+        }
+        let left: Vec<_> = state.ca_roots().roots.iter().map(|root| root.id.clone()).collect();
+        assert_eq!(left, ["new"]);
+        assert!(plan(&state, 22).is_empty());
+    }
+}

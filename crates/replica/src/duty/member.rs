@@ -83,3 +83,37 @@ fn is_registered(state: &State, wanted: &RegisterRequest) -> bool {
         state.check(node, SERF_HEALTH).is_some_and(|check| check.status == CheckStatus::Passing);
     has_node && has_service && has_check
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_registered_once_and_again_when_it_changed() {
+        let server = MemberService { port: 8300, ..MemberService::default() };
+        let mut member = Member {
+            id: "8b5cf7a4-5f86-3f4e-0b0a-6d42dbf9d3a1".into(),
+            name: "one".into(),
+            address: "10.0.0.1".into(),
+            server: Some(server),
+        };
+        let mut state = State::new();
+        let mut index = 0;
+        let mut settle = |state: &mut State, member: &Member| {
+            let members = std::slice::from_ref(member);
+            let commands = plan_reconcile(state, members, "dc1", Mono(0)).commands;
+            let count = commands.len();
+            for command in commands {
+                index += 1;
+                state.apply(index, command);
+            }
+            count
+        };
+        assert_eq!(settle(&mut state, &member), 1);
+        assert_eq!(settle(&mut state, &member), 0);
+        assert!(state.service("one", "consul").is_some_and(|service| service.port == 8300));
+        member.server = Some(MemberService { port: 9300, ..MemberService::default() });
+        assert_eq!(settle(&mut state, &member), 1);
+        assert_eq!(settle(&mut state, &member), 0);
+    }
+}

@@ -35,3 +35,32 @@ impl TombstoneTimers {
         Plan { commands, next: now.plus(rules.tombstone_granularity.max(Duration::from_secs(1))) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::kv::{DirEntry, KvOp, KvRequest};
+
+    use super::*;
+
+    fn kv(op: KvOp) -> Command {
+        let entry = DirEntry { key: "k".into(), ..DirEntry::default() };
+        Command::Kv(KvRequest { op, entry })
+    }
+
+    #[test]
+    fn a_deletion_is_forgotten_after_its_time_and_once() {
+        let at = |seconds: u64| Mono(seconds * 1_000_000_000);
+        let (mut state, rules) = (State::new(), Rules::default());
+        let mut timers = TombstoneTimers::default();
+        state.apply(5, kv(KvOp::Set));
+        assert!(timers.plan(&state, &rules, at(0)).commands.is_empty());
+        state.apply(6, kv(KvOp::Delete));
+        let plan = timers.plan(&state, &rules, at(30));
+        assert_eq!((plan.commands.len(), plan.next), (0, at(60)));
+        assert!(timers.plan(&state, &rules, at(929)).commands.is_empty());
+        assert_eq!(timers.plan(&state, &rules, at(930)).commands, [Command::ReapTombstones(6)]);
+        state.apply(7, Command::ReapTombstones(6));
+        assert_eq!(state.tombstone_indexes(), None);
+        assert!(timers.plan(&state, &rules, at(2000)).commands.is_empty());
+    }
+}

@@ -1,10 +1,11 @@
 //! Registration: names, ids and defaults of nodes, services and checks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::catalog::{DeregisterRequest, RegisterRequest};
 use model::check::HealthCheck;
 use model::command::Command;
+use model::definition::validate_metadata;
 use model::error::Error;
 use model::service::{NodeService, ServiceKind, Upstream};
 
@@ -26,11 +27,11 @@ pub(super) fn register(
         return Err(Error::invalid(format!("Bad node ID: {fault}")));
     }
     if let Some(service) = &mut request.service {
-        judge_service(service)?;
+        judge_service(service, &request.node)?;
     }
     request.checks.extend(request.check.take());
     for check in &mut request.checks {
-        fill_check(check, &request.node);
+        fill_check(check, &request.node)?;
     }
     Ok(Judged::Propose(Command::Register(Box::new(request))))
 }
@@ -57,7 +58,7 @@ fn route(datacenter: &mut String, own: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn judge_service(service: &mut NodeService) -> Result<(), Error> {
+fn judge_service(service: &mut NodeService, node: &str) -> Result<(), Error> {
     all_faults(service_faults(service))?;
     if service.id.is_empty() {
         service.id.clone_from(&service.name);
@@ -73,7 +74,11 @@ fn judge_service(service: &mut NodeService) -> Result<(), Error> {
     if ["0.0.0.0", "::", "[::]"].contains(&service.address.as_str()) {
         return Err(Error::invalid("Invalid service address"));
     }
-    Ok(())
+    validate_metadata(service.meta.as_ref().unwrap_or(&BTreeMap::new()), false).map_err(|fault| {
+        let id = &service.id;
+        let place = format!("Invalid Service Meta for node {node} and serviceID {id}");
+        Error::invalid(format!("failed inserting service: {place}: {fault}"))
+    })
 }
 
 fn service_faults(service: &NodeService) -> Vec<String> {
@@ -151,11 +156,18 @@ fn gateway_faults(service: &NodeService) -> Vec<String> {
     faults
 }
 
-fn fill_check(check: &mut HealthCheck, node: &str) {
+fn fill_check(check: &mut HealthCheck, node: &str) -> Result<(), Error> {
     if check.check_id.is_empty() {
         check.check_id.clone_from(&check.name);
     }
     if check.node.is_empty() {
         node.clone_into(&mut check.node);
     }
+    if check.check_id.is_empty() {
+        return Err(Error::invalid(format!(
+            "failed inserting check: failed inserting check: object missing primary index on node \
+             {node:?}"
+        )));
+    }
+    Ok(())
 }

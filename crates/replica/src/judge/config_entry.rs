@@ -37,6 +37,7 @@ fn upsert(entry: TaggedConfigEntry) -> Result<TaggedConfigEntry, Error> {
             if entry.name.is_empty() {
                 return Err(Error::invalid("serviceName is required"));
             }
+            entry.protocol.make_ascii_lowercase();
             TaggedConfigEntry::ServiceDefaults(entry)
         }
     })

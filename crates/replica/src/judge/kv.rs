@@ -56,7 +56,8 @@ pub(super) fn judge(mut request: KvRequest, context: &Context<'_>) -> Result<Jud
         )));
     }
     match op {
-        KvOp::Lock | KvOp::Unlock if !entry.session.is_empty() && entry.session.len() != 36 => {
+        // Only taking a lock looks the session up; releasing compares it with the holder.
+        KvOp::Lock if !entry.session.is_empty() && entry.session.len() != 36 => {
             return Err(Error::invalid(super::session::BAD_ID));
         }
         KvOp::Lock if context.lock_delays.is_delayed(&entry.key, context.now.mono) => {

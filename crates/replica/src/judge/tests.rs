@@ -97,6 +97,12 @@ fn refusals_have_the_texts_clients_know() {
         register("a", "b", Some(gateway)),
         "1 error occurred:\n\t* Port must be non-zero for a mesh-gateway\n\n",
     );
+    let meta = Some([(String::new(), "empty".to_owned())].into());
+    check(
+        register("x", "b", Some(NodeService { meta, ..service("s", "") })),
+        "failed inserting service: Invalid Service Meta for node x and serviceID s: \
+         Couldn't load metadata pair ('', 'empty'): Key cannot be blank",
+    );
     check(session("", ""), "Must provide Node");
     check(session("n", "5s"), "Invalid Session TTL '5000000000', must be between [10s=24h0m0s]");
     check(session("n", "abc"), "Session TTL 'abc' invalid: time: invalid duration \"abc\"");
@@ -202,6 +208,7 @@ fn only_compare_and_set_keeps_an_index() {
             other => panic!("{other:?}"),
         }
     };
+    assert!(matches!(proposed(kv(KvOp::Unlock, "k", "xyz")), Command::Kv(_)), "no holder, no harm");
     assert_eq!(index_of(KvOp::Set), (0, 0));
     assert_eq!(index_of(KvOp::Cas), (9, 0));
 }
