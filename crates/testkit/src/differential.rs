@@ -203,6 +203,11 @@ pub fn subject(ours: &str) -> PathBuf {
     env::var_os(SUBJECT).map_or_else(|| PathBuf::from(ours), PathBuf::from)
 }
 
+/// Whether another program stands in our place, of which nothing beyond the real one's ways may be demanded.
+pub fn is_substituted() -> bool {
+    env::var_os(SUBJECT).is_some()
+}
+
 /// Starts a real agent and one of ours with the same settings, runs the steps, and fails with all differences.
 ///
 /// `spec` makes the settings of one agent for the program it is given.
@@ -220,7 +225,7 @@ pub fn run(
         (starting.join().expect("the real agent starts"), ours)
     });
     // The real agent as its own peer has nothing to differ in.
-    let wanted = if env::var_os(SUBJECT).is_some() { &[] } else { wanted };
+    let wanted = if is_substituted() { &[] } else { wanted };
     let mut pair = Pair {
         sides: [Side::new(&real), Side::new(&ours)],
         relations: Relations::default(),

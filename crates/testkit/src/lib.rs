@@ -14,6 +14,10 @@ pub mod request;
 
 pub mod command;
 
+pub mod background;
+
+pub mod toy;
+
 pub mod json;
 
 pub mod scrub;

@@ -3,4 +3,6 @@
 //! They need the real programs that `scripts/peers test` installs.
 
 mod differential;
+mod durability;
 mod house;
+mod interop;
