@@ -126,7 +126,7 @@ impl Running {
         let settings = assemble::agent(&config, &node_id);
         let agent = Agent::start(settings, cluster.clone(), life.clone()).await?;
         let api = http::Api::new(agent.clone(), assemble::http(&config))
-            .logs(Arc::new(surroundings.log.clone()))
+            .logs(surroundings.log.clone())
             .reload(ask_for_reload(reloads))
             .build();
         let dns_settings = Arc::new(ArcSwap::from_pointee(assemble::dns(&config)));
