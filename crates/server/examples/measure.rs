@@ -14,8 +14,11 @@ use model::catalog::RegisterRequest;
 use model::check::{CheckStatus, HealthCheck};
 use model::command::Command;
 use model::kv::{DirEntry, KvOp, KvRequest};
-use model::query::{Query, QueryOptions, Token};
+use model::query::{Query, QueryOptions, Reply, Token};
 use model::service::NodeService;
+use model::spiffe::{SpiffeId, TrustDomain};
+use pki::csr;
+use pki::key::{Curve, KeyKind, PrivateKey};
 use rpc::Cluster;
 use server::{Server, ServerConfig};
 
@@ -160,6 +163,44 @@ async fn watchers(server: &Arc<Server>, count: usize) {
     println!("wake {count:<6} last after {:?}", last.duration_since(acknowledged));
 }
 
+/// Leaves for distinct services, eight at once, keys made beforehand.
+async fn leaves(server: &Arc<Server>, each: usize) {
+    let mut options = QueryOptions::default();
+    let domain = loop {
+        let answer = server.query(Query::CaRoots, options.clone()).await.unwrap();
+        match &answer.body.reply {
+            Reply::CaRoots(roots) if !roots.active_root_id.is_empty() => {
+                break roots.trust_domain.clone();
+            }
+            _ => options.min_index = answer.meta.index,
+        }
+    };
+    let domain: TrustDomain = domain.parse().unwrap();
+    let key = PrivateKey::generate(KeyKind::Ec(Curve::P256)).unwrap();
+    let requests: Vec<String> = (0..each)
+        .map(|i| {
+            let id = SpiffeId::service(&domain, "dc1", &format!("service-{i}")).unwrap();
+            csr::build(&key, &id).unwrap()
+        })
+        .collect();
+    let requests = Arc::new(requests);
+    let begun = Instant::now();
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let (server, requests) = (server.clone(), requests.clone());
+            tokio::spawn(async move {
+                for request in requests.iter() {
+                    server.sign_leaf(request.clone(), Token::default()).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    println!("leaves c8             {:.0}/s", (8 * each) as f64 / begun.elapsed().as_secs_f64());
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let base = std::env::args().nth(1).unwrap_or_else(|| ".".into());
@@ -180,6 +221,7 @@ async fn main() {
     for _ in 0..2 {
         watchers(&server, 5_000).await;
     }
+    leaves(&server, 500).await;
     println!("{:?}", server.metrics());
     server.shutdown().await;
 }
