@@ -87,8 +87,7 @@ pub(crate) struct Session {
     pub(crate) kernel: Kernel,
     /// Records that came in behind the handshake, still sealed.
     pub(crate) incoming: Vec<u8>,
-    /// Session tickets not sent yet: they ride with the first bytes of the application, and are dropped if the peer
-    /// is refused.
+    /// Session tickets, sealed but not sent yet: they ride with the first bytes that go out.
     pub(crate) outgoing: Vec<u8>,
 }
 
@@ -262,8 +261,7 @@ async fn drive<C: Machine>(
     }
 }
 
-/// In TLS 1.3 what a server sends after the handshake are tickets, and the caller decides whether the peer gets
-/// them. In TLS 1.2 tickets come before the server's last message.
+/// In TLS 1.3 what a server sends after the handshake are tickets, which can wait for company. In TLS 1.2 tickets come before the server's last message.
 fn has_only_tickets_to_send<C: Machine>(connection: &C) -> bool {
     C::IS_SERVER && connection.common().protocol_version() == Some(ProtocolVersion::TLSv1_3)
 }

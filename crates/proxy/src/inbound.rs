@@ -18,13 +18,12 @@ use crate::handshake::{self, HandshakeError, Handshaken, Session};
 use crate::live::{Inbound, Live, Verdict};
 use crate::metrics::Traffic;
 use crate::record::ContentType;
-use crate::relay::{ALERT_ACCESS_DENIED, ControlRecord, relay, reset_on_close};
+use crate::relay::{ALERT_ACCESS_DENIED, ALERT_FATAL, ControlRecord, relay, reset_on_close};
 use crate::socket;
 use crate::worker::{Registered, Worker};
 
 const ALERT_BAD_CERTIFICATE: u8 = 42;
 const ALERT_INTERNAL_ERROR: u8 = 80;
-const FATAL: u8 = 2;
 
 pub(crate) async fn serve(worker: Rc<Worker>, mut peer: TcpStream, from: SocketAddr) {
     let metrics = &worker.shared.metrics;
@@ -60,7 +59,6 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut peer: TcpStream, from: SocketA
     access.reason = reason;
     if !allowed {
         metrics.inbound_denied.increment();
-        // Tickets go with the session, so a refused client has nothing to resume.
         alert(&mut session, &peer, ALERT_ACCESS_DENIED);
         return access.refused("denied", &"");
     }
@@ -186,10 +184,16 @@ async fn decide(
 }
 
 /// Tells the client why it is refused, as far as the socket takes it at once, and ends the session.
+///
+/// The tickets go out before, because they were sealed before. They are worth nothing to the client but a cheaper
+/// refusal for both sides.
 fn alert(session: &mut Session, peer: &TcpStream, alert: u8) {
-    let record = ControlRecord::seal(&mut session.sealer, ContentType::Alert, &[FATAL, alert]);
+    let mut bytes = std::mem::take(&mut session.outgoing);
+    let record =
+        ControlRecord::seal(&mut session.sealer, ContentType::Alert, &[ALERT_FATAL, alert]);
     if let Ok(record) = record {
+        bytes.extend_from_slice(record.bytes());
         // An alert is a courtesy: a client that does not take it sees the connection close.
-        let _ = peer.try_write(record.bytes());
+        let _ = peer.try_write(&bytes);
     }
 }

@@ -45,6 +45,7 @@ const MESSAGE_BYTES_MAX: usize = 32 * 1024;
 
 const ALERT_CLOSE_NOTIFY: u8 = 0;
 const ALERT_USER_CANCELED: u8 = 90;
+pub(crate) const ALERT_FATAL: u8 = 2;
 pub(crate) const ALERT_ACCESS_DENIED: u8 = 49;
 const MESSAGE_NEW_SESSION_TICKET: u8 = 4;
 const MESSAGE_KEY_UPDATE: u8 = 24;
@@ -102,6 +103,10 @@ struct Link<'a> {
     /// The peer updated its key and wants ours updated before we send on, RFC 8446 section 4.6.3.
     is_update_owed: Cell<bool>,
     is_close_sent: Cell<bool>,
+    /// Session tickets not sent yet: sealed before anything else, so they must go before anything else.
+    tickets: RefCell<Vec<u8>>,
+    /// Part of a record may have been written, so that nothing else can be.
+    is_mid_record: Cell<bool>,
 }
 
 /// Copies until both directions have ended or one of them fails; then both sockets can be dropped.
@@ -126,8 +131,10 @@ pub(crate) async fn relay(
         is_to_app_done: Cell::new(false),
         is_update_owed: Cell::new(false),
         is_close_sent: Cell::new(false),
+        tickets: RefCell::new(outgoing),
+        is_mid_record: Cell::new(false),
     };
-    let ending = both(app, peer, &link, opener, (incoming, outgoing), control).await;
+    let ending = both(app, peer, &link, opener, incoming, control).await;
     if !matches!(ending, Ending::Clean) {
         match &ending {
             Ending::Protocol(error) => link.send_alert(peer, error.alert()),
@@ -151,13 +158,13 @@ async fn both(
     peer: &mut TcpStream,
     link: &Link<'_>,
     opener: Opener,
-    (incoming, outgoing): (Vec<u8>, Vec<u8>),
+    incoming: Vec<u8>,
     control: &Control,
 ) -> Ending {
     let (mut app_read, app_write) = app.split();
     let (mut peer_read, peer_write) = peer.split();
     let mut to_peer = pin!(async {
-        match link.to_peer(&mut app_read, peer_write, outgoing).await {
+        match link.to_peer(&mut app_read, peer_write).await {
             Ok(()) => ended(&link.is_to_peer_done, &app_read, Way::ToPeer).await,
             Err(ending) => ending,
         }
@@ -204,15 +211,9 @@ async fn reset(socket: &ReadHalf<'_>) -> io::Error {
 
 impl Link<'_> {
     /// Seals what the application sends until it ends its side.
-    async fn to_peer(
-        &self,
-        app: &mut ReadHalf<'_>,
-        mut peer: WriteHalf<'_>,
-        outgoing: Vec<u8>,
-    ) -> Result<(), Ending> {
+    async fn to_peer(&self, app: &mut ReadHalf<'_>, mut peer: WriteHalf<'_>) -> Result<(), Ending> {
         const WAY: Way = Way::ToPeer;
         let layout = Layout::of(&self.sealer.borrow());
-        let mut tickets = outgoing;
         let mut is_bulk = false;
         loop {
             let (mut buffer, content_bytes) =
@@ -220,8 +221,9 @@ impl Link<'_> {
                     .await
                     .map_err(|error| WAY.read_error(error))?;
             is_bulk = content_bytes >= CONTENT_BYTES_MAX;
+            self.is_mid_record.set(true);
+            let tickets = self.tickets.take();
             if !tickets.is_empty() {
-                let tickets = std::mem::take(&mut tickets);
                 peer.write_all(&tickets).await.map_err(|error| WAY.write_error(error))?;
             }
             let is_tls13 = self.sealer.borrow().is_tls13();
@@ -238,6 +240,7 @@ impl Link<'_> {
                 .seal(&mut self.sealer.borrow_mut(), &mut buffer, content_bytes)
                 .map_err(Ending::Protocol)?;
             write_buffer(&mut peer, app, buffer, 0..sealed_bytes, WAY).await?;
+            self.is_mid_record.set(false);
         }
     }
 
@@ -265,12 +268,14 @@ impl Link<'_> {
 
     /// Sends a fatal alert, as far as the socket takes it at once, instead of a reset.
     fn send_alert(&self, peer: &TcpStream, alert: u8) {
-        if self.is_close_sent.get() {
+        if self.is_close_sent.get() || self.is_mid_record.get() {
             return reset_on_close(peer);
         }
-        if let Ok(record) = self.control_record(ContentType::Alert, &[2, alert]) {
+        let mut bytes = self.tickets.take();
+        if let Ok(record) = self.control_record(ContentType::Alert, &[ALERT_FATAL, alert]) {
+            bytes.extend_from_slice(record.bytes());
             // An alert is a courtesy: a peer that does not take it is not waited for.
-            let _ = peer.try_write(record.bytes());
+            let _ = peer.try_write(&bytes);
         }
     }
 

@@ -268,14 +268,17 @@ fn a_peer_that_sends_records_without_content_for_ever_is_ended() {
 fn a_cut_resets_the_application_and_tells_the_peer() {
     run(async {
         let configs = configs(&rustls::version::TLS13);
-        let mut chain = chain(&configs).await;
-        assert!(is_exchanged(&mut chain, 1, 1000).await);
-        chain.controls[1].cut(Cut::Denied);
-        let Chain { mut client, mut server, endings, .. } = chain;
-        assert!(client.read_u8().await.is_err() && server.read_u8().await.is_err());
-        let (near, far) = endings.await.expect("relays");
-        assert!(matches!(near, Ending::Alert(ALERT_ACCESS_DENIED)), "{near:?}");
-        assert!(matches!(far, Ending::Cut(Cut::Denied)), "{far:?}");
+        // Before anything was sent, tickets among it, and after.
+        for bytes in [0, 1000] {
+            let mut chain = chain(&configs).await;
+            assert!(is_exchanged(&mut chain, 1, bytes).await);
+            chain.controls[1].cut(Cut::Denied);
+            let Chain { mut client, mut server, endings, .. } = chain;
+            assert!(client.read_u8().await.is_err() && server.read_u8().await.is_err());
+            let (near, far) = endings.await.expect("relays");
+            assert!(matches!(near, Ending::Alert(ALERT_ACCESS_DENIED)), "{near:?}");
+            assert!(matches!(far, Ending::Cut(Cut::Denied)), "{far:?}");
+        }
     });
 }
 

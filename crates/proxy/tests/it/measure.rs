@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use proxy::Settings;
 
-use crate::world::{Behaviour, Pair, run, until};
+use crate::world::{Behaviour, Pair, run, until, upstream};
 
 /// Processor time of all worker threads so far.
 fn workers_cpu() -> Duration {
@@ -37,12 +37,23 @@ fn echo_once(entry: SocketAddr) {
 #[ignore = "measures"]
 fn connections() {
     run(async {
-        let pair = Pair::with(Behaviour::Echo, one_worker()).await;
-        let entry = pair.entry;
+        let mut held = Pair::with(Behaviour::Echo, one_worker()).await;
         for is_resuming in [true, false] {
             if !is_resuming {
-                // A leaf of its own for every connection would measure the signer; no tickets does as well.
-                pair.web.change(|snapshot| snapshot.leaf = pair.authority.leaf("web"));
+                // Tickets are good for one endpoint, so thousands of them make every handshake a full one.
+                let mut pair = Pair::with(Behaviour::Echo, one_worker()).await;
+                std::mem::swap(&mut pair, &mut held);
+            }
+            let pair = &held;
+            let entry = pair.entry;
+            if !is_resuming {
+                let port = pair.db_address.port();
+                let at = (0..20_000_u32).map(|number| {
+                    let [_, _, high, low] = number.to_be_bytes();
+                    SocketAddr::from(([127, 1, high, low], port))
+                });
+                let upstreams = vec![upstream(&pair.authority, "db", &at.collect::<Vec<_>>())];
+                pair.web.apply(|snapshot| snapshot.upstreams = upstreams).await;
             }
             echo_once(entry);
             let (cpu, begun) = (workers_cpu(), Instant::now());

@@ -155,7 +155,7 @@ pub(crate) fn snapshot(authority: &Authority, service: &str) -> ProxySnapshot {
 
 /// Lets the mesh reach the application at `app`, when `intentions` allow it; else denies.
 pub(crate) fn inbound(app: SocketAddr, intentions: Arc<[Arc<Intention>]>) -> Option<Inbound> {
-    let listener = PublicListener::new(("127.0.0.1", 0), ("127.0.0.1", app.port()));
+    let listener = PublicListener::new(("0.0.0.0", 0), ("127.0.0.1", app.port()));
     Some(Inbound { listener: listener.into(), intentions, default_policy: DefaultPolicy::Deny })
 }
 
@@ -207,7 +207,8 @@ impl Running {
     }
 
     pub(crate) async fn public(&mut self) -> SocketAddr {
-        self.address(|purpose| *purpose == Purpose::Public).await
+        let address = self.address(|purpose| *purpose == Purpose::Public).await;
+        SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
     }
 
     pub(crate) async fn upstream(&mut self) -> SocketAddr {
@@ -262,6 +263,8 @@ pub(crate) struct Pair {
     pub(crate) app: App,
     /// Where web reaches db.
     pub(crate) entry: SocketAddr,
+    /// Where db's proxy listens; on every address of the loopback.
+    pub(crate) db_address: SocketAddr,
 }
 
 impl Pair {
@@ -275,11 +278,12 @@ impl Pair {
         let inbound = inbound(app.address, allow("web", "db"));
         let db = ProxySnapshot { inbound, ..snapshot(&authority, "db") };
         let mut db = Running::start_with(Some(db), settings.clone());
-        let upstreams = vec![upstream(&authority, "db", &[db.public().await])];
+        let db_address = SocketAddr::from((Ipv4Addr::LOCALHOST, db.public().await.port()));
+        let upstreams = vec![upstream(&authority, "db", &[db_address])];
         let web = ProxySnapshot { upstreams, ..snapshot(&authority, "web") };
         let mut web = Running::start_with(Some(web), settings);
         let entry = web.upstream().await;
-        Self { authority, web, db, app, entry }
+        Self { authority, web, db, app, entry, db_address }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
