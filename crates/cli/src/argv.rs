@@ -104,7 +104,11 @@ fn flags_and_arguments(command: &clap::Command, words: Vec<String>) -> Result<Ve
         if name.is_empty() || name.starts_with('-') {
             return Err(format!("bad flag syntax: {word}"));
         }
-        let Some(arg) = command.get_arguments().find(|arg| arg.get_long() == Some(name)) else {
+        let is_named = |arg: &&clap::Arg| {
+            let aliases = arg.get_all_aliases().unwrap_or_default();
+            arg.get_long() == Some(name) || aliases.contains(&name)
+        };
+        let Some(arg) = command.get_arguments().find(is_named) else {
             return Err(format!("flag provided but not defined: -{name}"));
         };
         let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);

@@ -6,10 +6,11 @@ use std::path::Path;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::argv::{self, Invocation};
+use crate::client_flags::block_on;
 use crate::output::{self, CommandResult, Failure};
 use crate::{
-    catalog, completion, config_entry, connect, control, help, info, intention, kv, lock,
-    maintenance, members, service, version, watch,
+    agent, catalog, completion, config_entry, connect, control, demo, help, info, intention, kv,
+    lock, maintenance, members, service, validate, version, watch,
 };
 
 /// Connect, secure and observe services: registry, discovery, key-value store and service mesh.
@@ -27,6 +28,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run an agent.
+    Agent(Box<agent::Args>),
     /// Look at datacenters, nodes and services of the catalog.
     #[command(subcommand)]
     Catalog(catalog::Command),
@@ -38,6 +41,8 @@ enum Command {
     /// Work with the service mesh.
     #[command(subcommand)]
     Connect(connect::Command),
+    /// See the service mesh at work on this machine: two services, two proxies, one intention.
+    Demo(DemoArgs),
     /// Show runtime figures of the agent.
     Info(info::Args),
     /// Say which services may connect to which.
@@ -61,10 +66,19 @@ enum Command {
     /// Register services with the local agent.
     #[command(subcommand)]
     Services(service::Command),
+    /// Check configuration files as the agent would.
+    Validate(validate::Args),
     /// Show the version of this program.
     Version(version::Args),
     /// Show a view of the agent's data, or run a handler when it changes.
     Watch(watch::Args),
+}
+
+#[derive(clap::Args)]
+struct DemoArgs {
+    /// Play the story once, unattended; fails unless every step really happens.
+    #[arg(long)]
+    once: bool,
 }
 
 /// Runs the command named by `args`, whose first element is the program, and returns its exit
@@ -130,10 +144,12 @@ fn parse_and_run(program: &str, words: Vec<String>) -> CommandResult {
 
 fn run(program: &str, command: Command) -> CommandResult {
     match command {
+        Command::Agent(args) => agent::run(*args),
         Command::Catalog(command) => catalog::run(command),
         Command::Completion(args) => completion::run(program, &args),
         Command::Config(command) => config_entry::run(command),
         Command::Connect(command) => connect::run(command),
+        Command::Demo(args) => run_demo(&args),
         Command::Info(args) => info::run(&args),
         Command::Intention(command) => intention::run(command),
         Command::Kv(command) => kv::run(command),
@@ -144,7 +160,18 @@ fn run(program: &str, command: Command) -> CommandResult {
         Command::Monitor(args) => control::monitor(&args),
         Command::Reload(args) => control::reload(&args),
         Command::Services(command) => service::run(command),
+        Command::Validate(args) => validate::run(&args),
         Command::Version(args) => version::run(&args),
         Command::Watch(args) => watch::run(&args),
     }
+}
+
+fn run_demo(args: &DemoArgs) -> CommandResult {
+    let program = std::env::current_exe().map_err(Failure::during("finding this program"))?;
+    let options = demo::DemoOptions { program, once: args.once };
+    block_on(async {
+        let played = demo::run(options).await;
+        played.map_err(|error| Failure::new(format!("Error: {}", output::with_causes(&error))))
+    })?;
+    Ok(0)
 }

@@ -1,5 +1,10 @@
 //! `connect`: the service mesh.
 
+mod definition;
+mod metrics;
+mod proxy;
+mod register;
+
 use clap::Subcommand;
 
 use crate::ca;
@@ -10,10 +15,13 @@ pub(crate) enum Command {
     /// Work with the certificate authority.
     #[command(subcommand)]
     Ca(ca::Command),
+    /// Run the built-in proxy of a service.
+    Proxy(proxy::Args),
 }
 
 pub(crate) fn run(command: Command) -> CommandResult {
     match command {
         Command::Ca(command) => ca::run(command),
+        Command::Proxy(args) => proxy::run(&args),
     }
 }

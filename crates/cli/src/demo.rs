@@ -21,30 +21,30 @@ use self::toys::Database;
 /// How long any step of the story may take.
 const STEP_MAX: Duration = Duration::from_secs(20);
 
-pub struct DemoOptions {
+pub(crate) struct DemoOptions {
     /// The binary to run as agent and proxies.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
     /// Play the story once, unattended.
-    pub once: bool,
+    pub(crate) once: bool,
 }
 
 /// What kept the demo from going on.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoError {
+pub(crate) enum DemoError {
     #[error("cannot start {what}")]
     Start { what: String, source: std::io::Error },
     #[error("{what} ended; its log says:\n{log}")]
     Ended { what: String, log: String },
     #[error("the agent refused a request")]
     Agent(#[from] api::Error),
-    #[error("no success within {} s: {0}", STEP_MAX.as_secs())]
+    #[error("no success within {seconds} s: {0}", seconds = STEP_MAX.as_secs())]
     Step(String),
     #[error("cannot make a key for the new root")]
     Key(#[from] pki::key::KeyError),
 }
 
 /// Runs the demo until it is interrupted, or once through its story.
-pub async fn run(options: DemoOptions) -> Result<(), DemoError> {
+pub(crate) async fn run(options: DemoOptions) -> Result<(), DemoError> {
     let database = Database::start()
         .await
         .map_err(|source| DemoError::Start { what: "the db service".to_owned(), source })?;

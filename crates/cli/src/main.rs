@@ -10,8 +10,12 @@ mod output;
 
 mod client_flags;
 mod data;
+mod log;
 
 mod signal;
+
+mod agent;
+mod demo;
 
 mod ca;
 mod catalog;
@@ -26,6 +30,7 @@ mod lock;
 mod maintenance;
 mod members;
 mod service;
+mod validate;
 mod version;
 mod watch;
 

@@ -37,6 +37,18 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// An error and all that led to it, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// Exit code of a program whose reader went away: 128 and the number of the broken-pipe signal.
 const BROKEN_PIPE: i32 = 141;
 

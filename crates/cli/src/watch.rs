@@ -161,7 +161,7 @@ async fn follow(args: &Args, view: &View, client: &Client) -> CommandResult {
             continue;
         }
         if args.handler.is_empty() {
-            output::line(&value.to_string());
+            output::line(&output::json(&value, "    ")?);
             return Ok(0);
         }
         let index = if meta.hash.is_empty() { meta.index.to_string() } else { meta.hash };

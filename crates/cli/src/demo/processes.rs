@@ -44,10 +44,8 @@ impl Household {
         let upstream_port = free_port(0)?;
         write_config(folder.path(), http_port, db_port, upstream_port)?;
         let address = format!("127.0.0.1:{http_port}");
-        let client = Client::new(ClientConfig {
-            address: address.parse()?,
-            ..ClientConfig::default()
-        })?;
+        let client =
+            Client::new(ClientConfig { address: address.parse()?, ..ClientConfig::default() })?;
         let household = Self {
             client,
             upstream_port,
@@ -59,23 +57,25 @@ impl Household {
         let config = household.folder.path().join("config");
         let agent = ["agent", "-dev", "-config-dir", &config.display().to_string()];
         household.launch("agent", &agent).await?;
-        household.until("the agent leads and knows its services", async |demo| {
-            let services = demo.client.agent_services(&QueryParams::default()).await;
-            let leader = demo.client.leader().await;
-            let roots = demo.client.agent_roots(&QueryParams::default()).await;
-            services.is_ok_and(|services| services.len() >= 4)
-                && leader.is_ok_and(|leader| !leader.is_empty())
-                && roots.is_ok_and(|roots| !roots.value.roots.is_empty())
-        })
-        .await?;
+        household
+            .until("the agent leads and knows its services", async |demo| {
+                let services = demo.client.agent_services(&QueryParams::default()).await;
+                let leader = demo.client.leader().await;
+                let roots = demo.client.agent_roots(&QueryParams::default()).await;
+                services.is_ok_and(|services| services.len() >= 4)
+                    && leader.is_ok_and(|leader| !leader.is_empty())
+                    && roots.is_ok_and(|roots| !roots.value.roots.is_empty())
+            })
+            .await?;
         for (name, service) in [("proxy of db", "db"), ("proxy of web", "web")] {
             let flags = ["connect", "proxy", "-sidecar-for", service, "-http-addr", &address];
             household.launch(name, &flags).await?;
         }
-        household.until("web reaches db through both proxies", async |demo| {
-            toys::attempt(demo.upstream_port).await.is_answered()
-        })
-        .await?;
+        household
+            .until("web reaches db through both proxies", async |demo| {
+                toys::attempt(demo.upstream_port).await.is_answered()
+            })
+            .await?;
         Ok(household)
     }
 

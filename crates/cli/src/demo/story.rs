@@ -75,8 +75,7 @@ async fn rotate(demo: &Household, port: u16) -> Result<(), DemoError> {
         }
         let roots = demo.client.agent_roots(&params).await?.value;
         let leaf = demo.client.leaf("web", &params).await?.value;
-        let is_rotated =
-            roots.active_root_id != before && leaf.serial_number != issued_before;
+        let is_rotated = roots.active_root_id != before && leaf.serial_number != issued_before;
         // Some requests more, so that both proxies are seen to work with the new leaves.
         if is_rotated && requests >= REQUESTS as u64 {
             break;

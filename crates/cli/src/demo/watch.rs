@@ -91,7 +91,9 @@ async fn intention_change(
                 let shown: Vec<String> = answer
                     .value
                     .iter()
-                    .map(|row| format!("{} {} => {}", row.action, row.source_name, row.destination_name))
+                    .map(|row| {
+                        format!("{} {} => {}", row.action, row.source_name, row.destination_name)
+                    })
                     .collect();
                 let text = match shown.is_empty() {
                     true => "intentions: none, the default policy holds".to_owned(),
