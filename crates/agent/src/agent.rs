@@ -429,8 +429,10 @@ fn default_policy(settings: &AgentSettings) -> DefaultPolicy {
 }
 
 fn new_metrics(settings: &AgentSettings) -> Metrics {
-    let hostname = (!settings.metrics.disable_hostname).then(|| settings.node.name.clone());
     let has_prometheus = !settings.metrics.prometheus_retention.is_zero();
+    // As in Consul, the machine's name is only of use to those who collect from many.
+    let hostname = (has_prometheus && !settings.metrics.disable_hostname)
+        .then(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     Metrics::new(&settings.metrics.prefix, hostname, has_prometheus)
 }
 
