@@ -57,6 +57,9 @@ pub struct Tunables {
     /// Answers kept for reuse, and the sum of their rows.
     pub cached_replies_max: usize,
     pub cached_rows_max: usize,
+    /// Ask for the real-time class for the log thread of a server with a data directory; granted
+    /// only where the process may have it.
+    pub realtime_log: bool,
     /// Settings: `raft_snapshot_threshold`, `raft_trailing_logs`. Unit: entries.
     pub snapshot_threshold: u64,
     pub trailing_entries: u64,
@@ -73,6 +76,7 @@ impl Default for Tunables {
             queue_max: 64 * 1024,
             cached_replies_max: 4096,
             cached_rows_max: 500_000,
+            realtime_log: true,
             snapshot_threshold: 16_384,
             trailing_entries: 10_240,
         }

@@ -17,6 +17,7 @@ pub use server::{Server, StartError};
 mod shared;
 
 mod driver;
+mod snapshotter;
 mod storage;
 
 mod query;

@@ -39,6 +39,8 @@ metrics! {
     log_sync_nanos_max,
     /// Bytes the log holds on disk.
     log_disk_bytes,
+    /// 1 when the system runs the log thread in its real-time class.
+    log_realtime,
     snapshots_saved,
     snapshots_failed,
     /// How long the last snapshot took. Unit: nanoseconds.

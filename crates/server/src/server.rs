@@ -23,6 +23,7 @@ use crate::config::ServerConfig;
 use crate::driver::Driver;
 use crate::metrics::{MetricsSnapshot, add};
 use crate::shared::{Job, ReplyTo, Shared};
+use crate::snapshotter::Snapshotter;
 use crate::storage;
 
 /// Why a server could not start.
@@ -34,7 +35,7 @@ pub enum StartError {
     Storage(#[from] wal::Error),
     #[error("the stored data does not fit together: {0}")]
     Replica(replica::HaltCause),
-    #[error("could not start the consensus thread")]
+    #[error("could not start a thread of the server")]
     Thread(#[source] io::Error),
 }
 
@@ -65,7 +66,13 @@ impl Server {
         let (sender, jobs) = mpsc::channel();
         let member = config.member.clone();
         let shared = Arc::new(Shared::new(config, replica.state().clone(), sender));
-        let mut driver = Driver::new(shared.clone(), replica, storage, jobs);
+        let snapshotter = match storage.snapshots.take() {
+            Some(store) => {
+                Some(Snapshotter::start(shared.clone(), store).map_err(StartError::Thread)?)
+            }
+            None => None,
+        };
+        let mut driver = Driver::new(shared.clone(), replica, storage, snapshotter, jobs);
         driver.take_in(Input::Members(member.into_iter().collect()));
         let thread = std::thread::Builder::new()
             .name("consensus".into())
