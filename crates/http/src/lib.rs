@@ -44,6 +44,3 @@ mod session;
 mod status;
 
 pub use routes::{Access, Resource, Right, permissions};
-
-#[cfg(test)]
-mod tests;

@@ -51,6 +51,8 @@ pub struct Api {
 }
 
 impl Api {
+    /// Begins with what every API needs; [`ApiBuilder::build`] ends it.
+    #[expect(clippy::new_ret_no_self, reason = "the builder is how an Api is made")]
     pub fn new(agent: Arc<Agent>, settings: Settings) -> ApiBuilder {
         ApiBuilder { agent, settings, logs: None, reload: None, timeouts: Timeouts::default() }
     }
