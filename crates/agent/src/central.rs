@@ -39,9 +39,12 @@ impl Central {
         central
     }
 
-    /// The proxy with the defaults filled in; other kinds of services as they are.
+    /// The sidecar or gateway with the defaults filled in; others as they are.
     pub(crate) fn merge(&self, service: &NodeService) -> NodeService {
         let mut merged = service.clone();
+        if !takes_defaults(service) {
+            return merged;
+        }
         let own_name = match service.kind {
             ServiceKind::ConnectProxy => &service.proxy.destination_service_name,
             ServiceKind::MeshGateway
@@ -90,6 +93,18 @@ impl Central {
     }
 }
 
+/// Whether a service is one the cluster's defaults are for. A proxy that fronts no instance of this
+/// node, such as one for a service elsewhere, is not.
+fn takes_defaults(service: &NodeService) -> bool {
+    match service.kind {
+        ServiceKind::Typical => false,
+        ServiceKind::ConnectProxy => !service.proxy.destination_service_id.is_empty(),
+        ServiceKind::MeshGateway
+        | ServiceKind::TerminatingGateway
+        | ServiceKind::IngressGateway => true,
+    }
+}
+
 fn set_protocol(config: &mut OpaqueConfig, defaults: Option<&ServiceDefaults>) {
     let protocol = defaults.map(|defaults| &defaults.protocol);
     if let Some(protocol) = protocol.filter(|protocol| !protocol.is_empty()) {
@@ -100,7 +115,7 @@ fn set_protocol(config: &mut OpaqueConfig, defaults: Option<&ServiceDefaults>) {
 impl Agent {
     /// `service` with what is known of the cluster's defaults; `None` when they do not apply.
     pub(crate) fn merge_central(&self, service: &NodeService) -> Option<NodeService> {
-        if !self.settings().central_service_config || service.kind == ServiceKind::Typical {
+        if !self.settings().central_service_config || !takes_defaults(service) {
             return None;
         }
         self.central().load().as_ref().as_ref().map(|central: &Central| central.merge(service))
@@ -135,7 +150,7 @@ impl Agent {
             let state = self.local().read();
             state.services.values().map(|row| Arc::clone(&row.registered)).collect()
         };
-        for registered in rows.iter().filter(|row| row.kind != ServiceKind::Typical) {
+        for registered in rows.iter().filter(|row| takes_defaults(row)) {
             let merged = central.merge(registered);
             let is_same = {
                 let state = self.local().read();

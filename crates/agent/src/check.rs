@@ -14,7 +14,6 @@ use crate::definition::{self, PlannedCheck};
 use crate::error::Error;
 use crate::local::Source;
 use crate::persist;
-use crate::service::parse_filter;
 
 /// A check as the agent's list shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -95,7 +94,10 @@ impl Agent {
     ///
     /// Errors: `Refused` for a bad filter expression.
     pub fn checks(&self, filter: &str) -> Result<BTreeMap<String, AgentCheck>, Error> {
-        let filter = parse_filter::<AgentCheck>(filter)?;
+        let filter = match filter {
+            "" => None,
+            text => Some(filter::Filter::<AgentCheck>::new(text).map_err(bad_filter)?),
+        };
         let state = self.local().read();
         let all = state.checks.iter().map(|(id, row)| (id.clone(), AgentCheck::new(&row.check)));
         Ok(match filter {
@@ -226,4 +228,14 @@ impl Agent {
         };
         self.persist().put_state(state).await
     }
+}
+
+/// This list finds unknown selectors late in Consul, which shows in the words.
+fn bad_filter(error: filter::FilterError) -> Error {
+    Error::refused(match error {
+        filter::FilterError::Parse(error) => {
+            format!("Failed to create boolean expression evaluator: {error}")
+        }
+        filter::FilterError::Check(error) => error.to_string(),
+    })
 }

@@ -361,5 +361,7 @@ pub(crate) fn parse_filter<R: filter::Record>(
     if text.is_empty() {
         return Ok(None);
     }
-    filter::Filter::new(text).map(Some).map_err(|error| Error::refused(error.to_string()))
+    filter::Filter::new(text).map(Some).map_err(|error| {
+        Error::refused(format!("Failed to create boolean expression evaluator: {error}"))
+    })
 }

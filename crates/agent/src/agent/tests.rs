@@ -425,6 +425,7 @@ async fn defaults_of_the_cluster_reach_proxies() {
         kind: ServiceKind::ConnectProxy,
         proxy: Some(ConnectProxyConfig {
             destination_service_name: "web".into(),
+            destination_service_id: "web".into(),
             ..ConnectProxyConfig::default()
         }),
         ..service("web-proxy", 80)

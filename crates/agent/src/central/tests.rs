@@ -23,6 +23,7 @@ fn proxy(config: OpaqueConfig, upstreams: Vec<Upstream>) -> NodeService {
         id: "web-proxy".into(),
         proxy: ConnectProxyConfig {
             destination_service_name: "web".into(),
+            destination_service_id: "web".into(),
             config,
             upstreams,
             ..ConnectProxyConfig::default()
@@ -70,6 +71,9 @@ fn upstreams_take_the_protocol_of_where_they_lead() {
 fn others_stay_as_they_are() {
     let service = NodeService { id: "web".into(), name: "web".into(), ..NodeService::default() };
     assert_eq!(central().merge(&service), service);
+    let mut afar = proxy(OpaqueConfig::new(), Vec::new());
+    afar.proxy.destination_service_id.clear();
+    assert_eq!(central().merge(&afar), afar);
     let plain = proxy(OpaqueConfig::new(), Vec::new());
     assert_eq!(Central::default().merge(&plain), plain);
 }
