@@ -18,10 +18,7 @@ pub enum Error {
     #[error("cannot set up TLS: {0}")]
     Tls(String),
     /// Nothing answered at the address; trying again helps once an agent runs there.
-    #[error(
-        "cannot connect to the agent at {address}: {source} (is it running? the address is set by \
-         -http-addr or LICTOR_HTTP_ADDR)"
-    )]
+    #[error("cannot connect to the agent at {address}: {source}{}", remedy(source))]
     Connect { address: String, source: io::Error },
     /// The connection failed while a request was on its way; whether it took effect is unknown.
     #[error("connection to the agent at {address} failed: {reason}")]
@@ -38,6 +35,19 @@ pub enum Error {
     TooLarge { path: String, limit: usize },
     #[error("cannot read the answer of {path}: {source}")]
     Decode { path: String, source: serde_json::Error },
+}
+
+/// What to do about a connection that did not come about; nothing where the cause says it all.
+fn remedy(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+            " (is it running? the address is set by -http-addr or LICTOR_HTTP_ADDR)"
+        }
+        io::ErrorKind::InvalidData => {
+            " (is it an HTTPS address, and is its CA trusted? see -ca-file or LICTOR_CACERT)"
+        }
+        _ => "",
+    }
 }
 
 impl Error {

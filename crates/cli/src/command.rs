@@ -175,3 +175,11 @@ fn run_demo(args: &DemoArgs) -> CommandResult {
     })?;
     Ok(0)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_tree_is_sound() {
+        super::root("lictor").debug_assert();
+    }
+}
