@@ -1,13 +1,15 @@
 //! The machine itself: consensus, state and duties, driven by inputs.
 
+mod apply;
+mod recover;
+mod requests;
+
 use std::collections::VecDeque;
 
-use model::command::{Command, Outcome};
+use model::command::Command;
 use model::error::{Error, ErrorKind};
 use model::topic::Topic;
-use protobuf::Message as _;
-use raft::eraftpb::{ConfChange, ConfChangeV2, EntryType};
-use raft::{RawNode, ReadState, StateRole};
+use raft::{RawNode, StateRole};
 use rand::Rng;
 use rand::rngs::StdRng;
 use state::State;
@@ -16,9 +18,9 @@ use crate::duty::Duties;
 use crate::input::{
     Effect, HaltCause, Input, Leadership, Membership, Persist, RequestId, Response, Snapshot,
 };
-use crate::judge::{Judged, LockDelays, Rules};
+use crate::judge::{LockDelays, Rules};
 use crate::log_store::LogStore;
-use crate::{HardState, LogEntry, Message, Now, entry, judge};
+use crate::{HardState, LogEntry, Message, Now};
 
 /// Commands in flight before callers are told to come back later.
 const PROPOSALS_MAX: usize = 16 * 1024;
@@ -120,7 +122,7 @@ impl Replica {
             snapshot.as_ref().map_or((0, 0), |s| (s.index, s.term));
         let membership = snapshot.as_ref().map_or(&membership, |s| &s.membership);
         let is_alone = membership.voters == [config.id];
-        let mut store = join_log((snapshot_index, snapshot_term), entries, membership)?;
+        let mut store = recover::join_log((snapshot_index, snapshot_term), entries, membership)?;
         if hard_state.commit > store.last() {
             return Err(HaltCause::Consensus(format!(
                 "entry {} was committed, but the log ends at {}",
@@ -307,164 +309,6 @@ impl Replica {
         }
     }
 
-    fn apply(
-        &mut self,
-        entry: LogEntry,
-        now: Now,
-        touched: &mut Vec<Topic>,
-        replies: &mut Vec<Effect>,
-    ) -> Result<(), HaltCause> {
-        let proposal = self.take_proposal(&entry, replies);
-        match entry.entry_type {
-            EntryType::EntryNormal if entry.data.is_empty() => return Ok(()),
-            EntryType::EntryNormal => {}
-            EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
-                return self.apply_configuration(&entry);
-            }
-        }
-        let (command, request) = match proposal {
-            Some(Proposal { command, request, .. }) => (command, request),
-            None => {
-                let unreadable = |reason| HaltCause::UnreadableEntry { index: entry.index, reason };
-                (entry::decode(&entry.data).map_err(unreadable)?, None)
-            }
-        };
-        let created_session = judge::session::created_id(&command);
-        let applied = self.state.apply(entry.index, command);
-        self.lock_delays.extend(applied.released_locks, now.mono);
-        self.duties.session_applied(&self.state, created_session, &applied.ended_sessions, now);
-        touched.extend(applied.touched);
-        if let Some(request) = request {
-            let result = match applied.outcome {
-                Outcome::Refused(message) => Err(Error::new(ErrorKind::Conflict, message)),
-                outcome => Ok(Response::Outcome(outcome)),
-            };
-            replies.push(Effect::Reply { request, result });
-        }
-        Ok(())
-    }
-
-    fn apply_configuration(&mut self, entry: &LogEntry) -> Result<(), HaltCause> {
-        let unreadable = |e: protobuf::ProtobufError| HaltCause::UnreadableEntry {
-            index: entry.index,
-            reason: e.to_string(),
-        };
-        let changed = if entry.entry_type == EntryType::EntryConfChange {
-            let change = ConfChange::parse_from_bytes(&entry.data).map_err(unreadable)?;
-            self.node.apply_conf_change(&change)
-        } else {
-            let change = ConfChangeV2::parse_from_bytes(&entry.data).map_err(unreadable)?;
-            self.node.apply_conf_change(&change)
-        };
-        let configuration = changed.map_err(|e| HaltCause::Consensus(e.to_string()))?;
-        self.node.mut_store().configuration = configuration;
-        Ok(())
-    }
-
-    /// The proposal that became `entry`; answers those that lost their place to another leader's.
-    fn take_proposal(&mut self, entry: &LogEntry, replies: &mut Vec<Effect>) -> Option<Proposal> {
-        while self.proposals.front().is_some_and(|proposal| proposal.index <= entry.index) {
-            let proposal = self.proposals.pop_front()?;
-            if proposal.index == entry.index && proposal.term == entry.term {
-                return Some(proposal);
-            }
-            replies.extend(proposal.request.map(lost_leadership));
-        }
-        None
-    }
-
-    /// Judges and appends; `Some` when the answer needs no commit.
-    fn propose(
-        &mut self,
-        request: RequestId,
-        command: Command,
-        now: Now,
-    ) -> Option<Result<Outcome, Error>> {
-        if !self.leadership.is_ready {
-            return Some(Err(Error::no_leader()));
-        }
-        if self.proposals.len() >= PROPOSALS_MAX {
-            return Some(Err(too_busy()));
-        }
-        let mut context = judge::Context {
-            state: &self.state,
-            datacenter: &self.config.datacenter,
-            rules: &self.config.rules,
-            lock_delays: &self.lock_delays,
-            now,
-            rng: &mut self.rng,
-        };
-        match judge::judge(command, &mut context) {
-            Err(e) => Some(Err(e)),
-            Ok(Judged::Answer(outcome)) => Some(Ok(outcome)),
-            Ok(Judged::Propose(command)) => self.append(Some(request), command).err().map(Err),
-        }
-    }
-
-    fn append(&mut self, request: Option<RequestId>, command: Command) -> Result<(), Error> {
-        let data = entry::encode(&command)
-            .map_err(|reason| Error::internal(format!("could not encode a command: {reason}")))?;
-        match self.node.propose(Vec::new(), data) {
-            Ok(()) => {
-                let (index, term) = (self.node.raft.raft_log.last_index(), self.node.raft.term);
-                self.proposals.push_back(Proposal { index, term, command, request });
-                Ok(())
-            }
-            Err(raft::Error::ProposalDropped) if self.node.raft.state == StateRole::Leader => {
-                Err(too_busy())
-            }
-            Err(_) => Err(Error::no_leader()),
-        }
-    }
-
-    fn renew_session(
-        &mut self,
-        id: &str,
-        now: Now,
-    ) -> Result<Option<std::sync::Arc<model::session::Session>>, Error> {
-        if !self.leadership.is_ready {
-            return Err(Error::no_leader());
-        }
-        let session = self.state.session(id).cloned();
-        if let Some(session) = &session {
-            self.duties.sessions.renew(session, now.mono);
-        }
-        Ok(session)
-    }
-
-    fn confirm_leadership(&mut self, request: RequestId) -> Option<Result<Response, Error>> {
-        if !self.leadership.is_ready {
-            return Some(Err(Error::no_leader()));
-        }
-        if self.leadership.is_alone {
-            return Some(Ok(Response::Confirmed));
-        }
-        if self.confirmations.len() + self.confirmed_at.len() >= CONFIRMATIONS_MAX {
-            return Some(Err(too_busy()));
-        }
-        self.confirmations.push_back(request);
-        self.node.read_index(request.0.to_le_bytes().to_vec());
-        None
-    }
-
-    fn read_state(&mut self, state: &ReadState, replies: &mut Vec<Effect>) {
-        let Ok(bytes) = <[u8; 8]>::try_from(state.request_ctx.as_slice()) else { return };
-        let request = RequestId(u64::from_le_bytes(bytes));
-        self.confirmations.retain(|waiting| *waiting != request);
-        self.confirmed_at.push_back((state.index, request));
-        self.release_confirmed(self.node.raft.raft_log.applied, replies);
-    }
-
-    fn release_confirmed(&mut self, applied: u64, replies: &mut Vec<Effect>) {
-        while self.confirmed_at.front().is_some_and(|(index, _)| *index <= applied) {
-            let released = self.confirmed_at.pop_front();
-            replies.extend(
-                released
-                    .map(|(_, request)| Effect::Reply { request, result: Ok(Response::Confirmed) }),
-            );
-        }
-    }
-
     fn tick(&mut self, now: Now) {
         let term = self.node.raft.term;
         self.node.tick();
@@ -546,50 +390,7 @@ impl Replica {
     }
 }
 
-/// Builds the log from what was recovered, checking that it reaches back to the snapshot.
-fn join_log(
-    snapshot: (u64, u64),
-    mut entries: Vec<LogEntry>,
-    membership: &Membership,
-) -> Result<LogStore, HaltCause> {
-    let is_same_history = entries
-        .iter()
-        .find(|entry| entry.index == snapshot.0)
-        .is_none_or(|entry| entry.term == snapshot.1);
-    if !is_same_history || entries.last().is_some_and(|last| last.index <= snapshot.0) {
-        entries.clear();
-    }
-    let compacted = match entries.first() {
-        None => snapshot,
-        Some(first) if first.index == snapshot.0 + 1 => snapshot,
-        Some(first) if first.index == 1 => (0, 0),
-        Some(first) if first.index <= snapshot.0 => {
-            // Its own place becomes the boundary, whose term is known.
-            let boundary = (first.index, first.term);
-            entries.remove(0);
-            boundary
-        }
-        Some(first) => {
-            return Err(HaltCause::Consensus(format!(
-                "the log begins at entry {}, but the newest readable snapshot ends at {}",
-                first.index, snapshot.0
-            )));
-        }
-    };
-    let mut store = LogStore::new(compacted, membership.into());
-    store.append(&entries);
-    Ok(store)
-}
-
 fn lost_leadership(request: RequestId) -> Effect {
     let message = "leadership lost while committing log";
     Effect::Reply { request, result: Err(Error::new(ErrorKind::Timeout, message)) }
-}
-
-fn too_busy() -> Error {
-    Error {
-        kind: ErrorKind::Unavailable,
-        message: "too many writes in flight, try again later".into(),
-        retry_after: Some(std::time::Duration::from_secs(1)),
-    }
 }

@@ -1,0 +1,122 @@
+//! What is asked of a leader: changes, renewals, and whether it still leads.
+
+use std::sync::Arc;
+
+use model::command::{Command, Outcome};
+use model::error::{Error, ErrorKind};
+use model::session::Session;
+use raft::{ReadState, StateRole};
+
+use super::{CONFIRMATIONS_MAX, PROPOSALS_MAX, Proposal, Replica};
+use crate::input::{Effect, RequestId, Response};
+use crate::judge::Judged;
+use crate::{Now, entry, judge};
+
+impl Replica {
+    /// Judges and appends; `Some` when the answer needs no commit.
+    pub(super) fn propose(
+        &mut self,
+        request: RequestId,
+        command: Command,
+        now: Now,
+    ) -> Option<Result<Outcome, Error>> {
+        if !self.leadership.is_ready {
+            return Some(Err(Error::no_leader()));
+        }
+        if self.proposals.len() >= PROPOSALS_MAX {
+            return Some(Err(too_busy()));
+        }
+        let mut context = judge::Context {
+            state: &self.state,
+            datacenter: &self.config.datacenter,
+            rules: &self.config.rules,
+            lock_delays: &self.lock_delays,
+            now,
+            rng: &mut self.rng,
+        };
+        match judge::judge(command, &mut context) {
+            Err(e) => Some(Err(e)),
+            Ok(Judged::Answer(outcome)) => Some(Ok(outcome)),
+            Ok(Judged::Propose(command)) => self.append(Some(request), command).err().map(Err),
+        }
+    }
+
+    pub(super) fn append(
+        &mut self,
+        request: Option<RequestId>,
+        command: Command,
+    ) -> Result<(), Error> {
+        let data = entry::encode(&command)
+            .map_err(|reason| Error::internal(format!("could not encode a command: {reason}")))?;
+        match self.node.propose(Vec::new(), data) {
+            Ok(()) => {
+                let (index, term) = (self.node.raft.raft_log.last_index(), self.node.raft.term);
+                self.proposals.push_back(Proposal { index, term, command, request });
+                Ok(())
+            }
+            Err(raft::Error::ProposalDropped) if self.node.raft.state == StateRole::Leader => {
+                Err(too_busy())
+            }
+            Err(_) => Err(Error::no_leader()),
+        }
+    }
+
+    pub(super) fn renew_session(
+        &mut self,
+        id: &str,
+        now: Now,
+    ) -> Result<Option<Arc<Session>>, Error> {
+        if !self.leadership.is_ready {
+            return Err(Error::no_leader());
+        }
+        let session = self.state.session(id).cloned();
+        if let Some(session) = &session {
+            self.duties.sessions.renew(session, now.mono);
+        }
+        Ok(session)
+    }
+
+    pub(super) fn confirm_leadership(
+        &mut self,
+        request: RequestId,
+    ) -> Option<Result<Response, Error>> {
+        if !self.leadership.is_ready {
+            return Some(Err(Error::no_leader()));
+        }
+        if self.leadership.is_alone {
+            return Some(Ok(Response::Confirmed));
+        }
+        if self.confirmations.len() + self.confirmed_at.len() >= CONFIRMATIONS_MAX {
+            return Some(Err(too_busy()));
+        }
+        self.confirmations.push_back(request);
+        self.node.read_index(request.0.to_le_bytes().to_vec());
+        None
+    }
+
+    pub(super) fn read_state(&mut self, state: &ReadState, replies: &mut Vec<Effect>) {
+        let Ok(bytes) = <[u8; 8]>::try_from(state.request_ctx.as_slice()) else { return };
+        let request = RequestId(u64::from_le_bytes(bytes));
+        self.confirmations.retain(|waiting| *waiting != request);
+        self.confirmed_at.push_back((state.index, request));
+        self.release_confirmed(self.node.raft.raft_log.applied, replies);
+    }
+
+    pub(super) fn release_confirmed(&mut self, applied: u64, replies: &mut Vec<Effect>) {
+        while self.confirmed_at.front().is_some_and(|(index, _)| *index <= applied) {
+            let released = self.confirmed_at.pop_front();
+            replies.extend(
+                released
+                    .map(|(_, request)| Effect::Reply { request, result: Ok(Response::Confirmed) }),
+            );
+        }
+    }
+}
+
+fn too_busy() -> Error {
+    Error {
+        kind: ErrorKind::Unavailable,
+        message: "too many writes in flight, try again later".into(),
+        retry_after: Some(std::time::Duration::from_secs(1)),
+    }
+}
