@@ -168,3 +168,25 @@ fn a_hundred_thousand_intentions_leave_one_entry_per_source() {
     assert!(!table.decide("service-4243", true).allowed);
     assert_eq!(table.decide("stranger", false).reason, Reason::Default);
 }
+
+#[test]
+#[ignore = "measures: run in release"]
+#[expect(clippy::disallowed_methods, reason = "measures")]
+fn time_per_decision() {
+    for count in [1, 10, 1000, 100_000] {
+        let world = (0..count)
+            .map(|number| intention(&format!("service-{number}"), "db", IntentionAction::Allow));
+        let table = IntentionTable::new("db", world);
+        let names: Vec<_> =
+            (0..1024).map(|at| format!("service-{}", at * 7919 % (count + 1))).collect();
+        let begun = std::time::Instant::now();
+        let mut allowed = 0_u64;
+        for round in 0..2000 {
+            for name in &names {
+                allowed += u64::from(table.decide(name, round % 2 == 0).allowed);
+            }
+        }
+        let each = begun.elapsed() / (2000 * 1024);
+        println!("{count} intentions: {each:?} ({allowed} allowed)");
+    }
+}
