@@ -20,6 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::record::{HEADER_BYTES, Opener, RecordError, Sealer};
+use crate::tls::Era;
 
 /// Where the buffer for incoming handshake records starts. Unit: bytes.
 const INCOMING_BYTES_START: usize = 4096;
@@ -36,6 +37,9 @@ pub(crate) enum HandshakeError {
     Io(#[source] io::Error),
     #[error("peer closed the connection during the handshake")]
     Closed,
+    /// As health checks do.
+    #[error("peer closed the connection before it said anything")]
+    Silent,
     #[error("handshake refused")]
     Tls(#[source] rustls::Error),
     #[error("handshake longer than {INCOMING_BYTES_MAX} bytes")]
@@ -87,6 +91,8 @@ pub(crate) struct Session {
     pub(crate) kernel: Kernel,
     /// Records that came in behind the handshake, still sealed.
     pub(crate) incoming: Vec<u8>,
+    /// When tickets of this session are worth keeping; `None` where there is nothing to tell eras apart.
+    pub(crate) era: Option<Era>,
     /// Session tickets, sealed but not sent yet: they ride with the first bytes that go out.
     pub(crate) outgoing: Vec<u8>,
 }
@@ -104,7 +110,9 @@ pub(crate) async fn accept(
     config: Arc<ServerConfig>,
 ) -> Result<Handshaken<UnbufferedServerConnection>, HandshakeError> {
     // Before the first byte nothing is allocated, so a client that only connects costs a socket and a timer.
-    stream.readable().await.map_err(HandshakeError::Io)?;
+    if stream.peek(&mut [0]).await.map_err(HandshakeError::Io)? == 0 {
+        return Err(HandshakeError::Silent);
+    }
     let connection = UnbufferedServerConnection::new(config).map_err(HandshakeError::Tls)?;
     drive(stream, connection).await
 }
@@ -194,6 +202,7 @@ impl<C: Machine> Handshaken<C> {
             opener: Opener::new(version, &secrets.rx).map_err(HandshakeError::Keys)?,
             kernel,
             incoming,
+            era: None,
             outgoing,
         })
     }

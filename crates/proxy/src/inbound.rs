@@ -48,6 +48,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut peer: TcpStream, from: SocketA
                 }
             }
         }
+        Err(Refusal::Handshake(HandshakeError::Silent)) => {
+            return tracing::debug!(%from, "connection that said nothing");
+        }
         Err(refusal) => {
             metrics.inbound_handshake_failed.increment();
             return access.refused("refused", &refusal);

@@ -108,6 +108,7 @@ async fn dial(
     socket::tune(&stream);
     let address = stream.peer_addr().map_err(|error| error.to_string())?;
     let outgoing = &endpoint.outgoing;
+    let era = outgoing.era();
     let handshake = handshake::connect(&mut stream, outgoing.config(address), outgoing.name());
     let shown = |error: HandshakeError| causes(&error);
     let handshaken = handshake.await.map_err(shown)?;
@@ -116,6 +117,7 @@ async fn dial(
     access.peer = peer.id.to_string();
     access.is_resumed = handshaken.is_resumed();
     let session = handshaken.into_session().map_err(shown)?;
+    let session = Session { era: Some(era), ..session };
     Ok((stream, session))
 }
 

@@ -29,6 +29,7 @@ use crate::record::{
     CONTENT_BYTES_MAX, ContentType, HEADER_BYTES, Opened, Opener, PREFIX_BYTES_MAX, RecordError,
     SUFFIX_BYTES_MAX, Sealer,
 };
+use crate::tls::Era;
 
 /// A round of full TLS 1.3 records: where a large read ends, so that a bulk sender's records end there too and no
 /// part of the next one has to be moved. Unit: bytes.
@@ -97,6 +98,7 @@ struct Link<'a> {
     traffic: &'a Traffic,
     sealer: RefCell<Sealer>,
     kernel: RefCell<Kernel>,
+    era: Option<Era>,
     /// Which directions have ended well.
     is_to_peer_done: Cell<bool>,
     is_to_app_done: Cell<bool>,
@@ -121,12 +123,13 @@ pub(crate) async fn relay(
     traffic: &Traffic,
     control: &Control,
 ) -> Ending {
-    let Session { sealer, opener, kernel, incoming, outgoing } = session;
+    let Session { sealer, opener, kernel, incoming, era, outgoing } = session;
     let link = Link {
         pool,
         traffic,
         sealer: RefCell::new(sealer),
         kernel: RefCell::new(kernel),
+        era,
         is_to_peer_done: Cell::new(false),
         is_to_app_done: Cell::new(false),
         is_update_owed: Cell::new(false),
@@ -388,7 +391,9 @@ impl Link<'_> {
         while let Some((kind, payload)) = messages.next()? {
             match (kind, payload.as_slice()) {
                 (MESSAGE_NEW_SESSION_TICKET, ticket) => {
-                    self.kernel.borrow_mut().take_ticket(ticket)?;
+                    if self.era.as_ref().is_none_or(Era::is_current) {
+                        self.kernel.borrow_mut().take_ticket(ticket)?;
+                    }
                 }
                 (MESSAGE_KEY_UPDATE, [request @ (0 | 1)]) => {
                     // The key changes with the next record, so this one must end here.

@@ -13,7 +13,7 @@ use api::connect::AuthorizeRequest;
 use api::response::{Answer, ResponseMeta};
 use api::{Client, QueryParams, Watch};
 use mesh::{Assembly, ConfigError, DefaultPolicy, Definition, ProxySnapshot, Target, Update};
-use model::intention::MatchSide;
+use model::intention::{Intention, MatchSide};
 use model::service::NodeService;
 use rand::Rng;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -180,8 +180,7 @@ impl Subject {
                 (Update::Leaf(Arc::new(value)), meta)
             }
             Self::Intentions(service) => {
-                let side = MatchSide::Destination;
-                let Answer { value, meta } = client.intention_match(side, service, params).await?;
+                let Answer { value, meta } = intentions(client, service, params).await?;
                 let default_policy = match meta.default_acl_policy.as_deref() {
                     Some("allow") => DefaultPolicy::Allow,
                     // A word that is not known yet is no reason to let anybody in.
@@ -200,6 +199,27 @@ impl Subject {
             }
         })
     }
+}
+
+/// The intentions for `service`, with an index to wait on.
+///
+/// Agents before 1.9 hold the question as they should but do not say at which index they answered. The list of all
+/// intentions has the index of the same table; it is read before the answer, so that no change falls between.
+async fn intentions(
+    client: &Client,
+    service: &str,
+    params: &QueryParams,
+) -> Result<Answer<Vec<Intention>>, api::Error> {
+    const SIDE: MatchSide = MatchSide::Destination;
+    let answer = client.intention_match(SIDE, service, params).await?;
+    if answer.meta.index > 0 {
+        return Ok(answer);
+    }
+    let at_once = QueryParams::default();
+    let index = client.intentions(&at_once).await?.meta.index;
+    let mut answer = client.intention_match(SIDE, service, &at_once).await?;
+    answer.meta.index = index;
+    Ok(answer)
 }
 
 /// What a poll has to tell.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use mesh::ProxySnapshot;
@@ -25,6 +26,7 @@ pub(crate) struct Tls {
     versions: Versions,
     roots: Arc<CaRoots>,
     leaf: Arc<IssuedCert>,
+    installs: Arc<AtomicU64>,
 }
 
 impl Tls {
@@ -40,6 +42,7 @@ impl Tls {
             versions,
             roots: snapshot.roots.clone(),
             leaf: snapshot.leaf.clone(),
+            installs: Arc::default(),
         })
     }
 
@@ -51,7 +54,11 @@ impl Tls {
         let is_same =
             Arc::ptr_eq(&self.roots, &snapshot.roots) && Arc::ptr_eq(&self.leaf, &snapshot.leaf);
         if !is_same {
-            self.mesh.swap(identity(snapshot)?);
+            let identity = identity(snapshot)?;
+            // Before and after, so that a handshake that begins in between belongs to neither.
+            self.installs.fetch_add(1, Ordering::SeqCst);
+            self.mesh.swap(identity);
+            self.installs.fetch_add(1, Ordering::SeqCst);
         }
         Ok(Self { roots: snapshot.roots.clone(), leaf: snapshot.leaf.clone(), ..self.clone() })
     }
@@ -67,7 +74,11 @@ impl Tls {
 
     /// What dials `expected`, wherever it is.
     pub(crate) fn dialer(&self, expected: &SpiffeId) -> Outgoing {
-        Outgoing { dialer: self.mesh.dialer(expected.clone()), name: server_name(expected) }
+        Outgoing {
+            dialer: self.mesh.dialer(expected.clone()),
+            name: server_name(expected),
+            installs: self.installs.clone(),
+        }
     }
 
     /// Whether both hand out the same sessions, so that dialers of one are good for the other.
@@ -80,6 +91,22 @@ impl Tls {
 pub(crate) struct Outgoing {
     dialer: Dialer,
     name: ServerName<'static>,
+    installs: Arc<AtomicU64>,
+}
+
+/// The identity a handshake was made with.
+///
+/// A ticket that comes after the identity was replaced still stands for the old one, whose root may be gone when the
+/// ticket is used: it must not be kept.
+pub(crate) struct Era {
+    installs: Arc<AtomicU64>,
+    begun_at: u64,
+}
+
+impl Era {
+    pub(crate) fn is_current(&self) -> bool {
+        self.installs.load(Ordering::SeqCst) == self.begun_at
+    }
 }
 
 impl Outgoing {
@@ -91,6 +118,12 @@ impl Outgoing {
         let mut config = ClientConfig::clone(&config);
         config.enable_secret_extraction = true;
         Arc::new(config)
+    }
+
+    /// To be taken before the handshake begins.
+    pub(crate) fn era(&self) -> Era {
+        let begun_at = self.installs.load(Ordering::SeqCst);
+        Era { installs: self.installs.clone(), begun_at }
     }
 
     pub(crate) fn name(&self) -> ServerName<'static> {

@@ -170,6 +170,20 @@ fn a_server_that_is_not_the_expected_one_gets_no_byte() {
 }
 
 #[test]
+fn a_connection_that_says_nothing_is_no_failure() {
+    run(async {
+        let (_authority, _app, db, address) = db().await;
+        drop(TcpStream::connect(address).await.expect("listens"));
+        until("it is over", || {
+            let metrics = db.metrics.snapshot();
+            metrics.inbound_accepted == 1 && metrics.inbound_open == 0
+        })
+        .await;
+        assert_eq!(db.count(|metrics| metrics.inbound_handshake_failed), 0);
+    });
+}
+
+#[test]
 fn garbage_on_the_port_disturbs_nobody() {
     run(async {
         let pair = Pair::new(Behaviour::Echo).await;
@@ -244,6 +258,24 @@ fn a_resumed_handshake_is_decided_like_a_full_one() {
         let handshakes = (metrics.handshakes_full, metrics.handshakes_resumed);
         assert_eq!(handshakes, (1, 4 + metrics.inbound_allowed - 5 + metrics.inbound_denied));
         assert_eq!((metrics.inbound_denied, pair.app.connections()), (1, metrics.inbound_allowed));
+    });
+}
+
+#[test]
+fn a_ticket_that_comes_after_its_identity_was_replaced_is_not_used() {
+    run(async {
+        let mut pair = Pair::new(Behaviour::Give).await;
+        let mut client = pair.connect().await;
+        let mut server = pair.app.take().await;
+        // Tickets ride with the first bytes of the server, and by then web is somebody else.
+        let leaf = pair.authority.leaf("web");
+        pair.web.apply(|snapshot| snapshot.leaf = leaf).await;
+        server.write_all(b"ticket").await.expect("writes");
+        client.read_exact(&mut [0; 6]).await.expect("reads");
+        let _second = pair.connect().await;
+        pair.app.take().await;
+        let metrics = pair.db.metrics.snapshot();
+        assert_eq!((metrics.handshakes_full, metrics.handshakes_resumed), (2, 0));
     });
 }
 

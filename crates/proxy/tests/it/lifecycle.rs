@@ -130,7 +130,7 @@ fn an_upstream_that_goes_leaves_its_connections_and_takes_its_port() {
 #[test]
 fn a_drain_takes_no_new_connections_and_lets_the_open_ones_end() {
     run(async {
-        let Pair { web, mut db, app, entry, .. } = Pair::new(Behaviour::Echo).await;
+        let Pair { web, mut db, entry, .. } = Pair::new(Behaviour::Echo).await;
         let public = db.public().await;
         let mut stream = TcpStream::connect(entry).await.expect("listens");
         assert!(is_echoed(&mut stream, b"before").await);
@@ -148,7 +148,6 @@ fn a_drain_takes_no_new_connections_and_lets_the_open_ones_end() {
             let ended = tokio::time::timeout(DEADLINE, end).await.expect("ends").expect("runs");
             ended.expect("ends well");
         }
-        assert_eq!(app.connections(), 1);
     });
 }
 

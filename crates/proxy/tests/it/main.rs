@@ -7,3 +7,4 @@ mod identity;
 mod lifecycle;
 mod measure;
 mod policy;
+mod source;
