@@ -201,6 +201,9 @@ fn write_config(
     let config = json!({
         "node_name": "demo",
         "ports": ports,
+        // Agents spread the renewal of leaves after a new root over half a minute, to spare the
+        // servers of a large cluster. Here it is to be seen.
+        "connect": { "test_ca_leaf_root_change_spread": "1s" },
         "services": [
             { "name": "db", "port": db_port,
               "connect": { "sidecar_service": { "port": free_port(0)? } } },
