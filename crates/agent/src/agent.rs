@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::intentions::{Authorization, DefaultPolicy, Intentions};
 use crate::leaf::Leaves;
 use crate::local::{Local, Source};
+use crate::maintenance::MAINTENANCE;
 use crate::metrics::{self, Metrics};
 use crate::persist::{Kept, Persist};
 use crate::roots::RootsView;
@@ -115,8 +116,13 @@ impl Agent {
         let settings = agent.settings();
         {
             let _turn = agent.registering.lock().await;
-            agent.restore(kept);
+            let told = agent.restore(kept);
             agent.register_files(&settings).await?;
+            agent.local.change(|state| {
+                state.begin_provisional(|row| {
+                    row.check.kind != MAINTENANCE && !told.contains(&row.check.check_id)
+                });
+            });
         }
         agent.spawn_tasks();
         Ok(agent)
@@ -143,8 +149,10 @@ impl Agent {
         }
     }
 
-    /// Takes back what was registered through the API before the restart.
-    fn restore(&self, kept: Kept) {
+    /// Takes back what was registered through the API before the restart. Gives the checks whose
+    /// last word still holds.
+    fn restore(&self, kept: Kept) -> BTreeSet<String> {
+        let mut told_ids = BTreeSet::new();
         let settings = self.settings();
         let now = Instant::now();
         for row in kept.services.into_iter().filter(|row| row.source == Source::Api) {
@@ -189,10 +197,12 @@ impl Agent {
             if let Some(told) = told.filter(|told| told.expires > wall_now) {
                 check.status = told.status;
                 check.output.clone_from(&told.output);
+                told_ids.insert(check.check_id.clone());
             }
             planned.check = check;
             self.put_planned_check(planned, Source::Api, token);
         }
+        told_ids
     }
 
     /// Registers what configuration files define.

@@ -152,6 +152,8 @@ impl Agent {
         }
         planned.check.node = settings.node.name.clone();
         if source == Source::File {
+            // Only services' checks from files show their type.
+            planned.check.kind.clear();
             // What was registered under this id through the API is replaced for good.
             self.persist().remove_check(&planned.check.check_id).await?;
         } else {

@@ -77,7 +77,7 @@ pub struct ServiceHealthCheck {
     #[serde(rename = "ServiceID")]
     pub service_id: String,
     pub service_name: String,
-    /// `null` for checks of the node.
+    /// `null` when there are none.
     pub service_tags: Option<Vec<String>>,
     /// Always empty here.
     #[serde(rename = "Type")]
@@ -127,7 +127,7 @@ impl ServiceHealthCheck {
             status: check.status,
             notes: check.notes,
             output: check.output,
-            service_tags: (!check.service_id.is_empty()).then_some(check.service_tags),
+            service_tags: Some(check.service_tags).filter(|tags| !tags.is_empty()),
             service_id: check.service_id,
             service_name: check.service_name,
             kind: "",

@@ -4,12 +4,26 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Answer of the host endpoint. Reads a few small files; errors are listed in the answer.
-///
-/// Units: bytes, seconds, percent; `CollectionTime` nanoseconds since the epoch.
-pub fn collect(disk_path: &Path) -> Value {
+/// Answer of the host endpoint. Units: bytes, seconds, percent.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Host {
+    memory: Value,
+    #[serde(rename = "CPU")]
+    cpu: Vec<Value>,
+    host: Value,
+    disk: Value,
+    /// Nanoseconds since the epoch.
+    collection_time: i64,
+    /// What could not be read.
+    errors: Option<Vec<String>>,
+}
+
+/// Reads a few small files; errors are listed in the answer.
+pub fn collect(disk_path: &Path) -> Host {
     let mut errors = Vec::new();
     let mut read = |path: &str| {
         fs::read_to_string(path).unwrap_or_else(|error| {
@@ -29,14 +43,14 @@ pub fn collect(disk_path: &Path) -> Value {
         Value::Null
     });
     let now: model::time::Timestamp = std::time::SystemTime::now().into();
-    json!({
-        "Memory": memory,
-        "CPU": cpus,
-        "Host": host,
-        "Disk": disk,
-        "CollectionTime": now.unix_seconds * 1_000_000_000 + i64::from(now.nanos),
-        "Errors": if errors.is_empty() { Value::Null } else { json!(errors) },
-    })
+    Host {
+        memory,
+        cpu: cpus,
+        host,
+        disk,
+        collection_time: now.unix_seconds * 1_000_000_000 + i64::from(now.nanos),
+        errors: Some(errors).filter(|errors| !errors.is_empty()),
+    }
 }
 
 /// Rows of `/proc/meminfo` under the names the endpoint gives them.

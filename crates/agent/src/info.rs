@@ -19,7 +19,7 @@ pub const PRODUCT_VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SelfInfo {
-    pub config: Value,
+    pub config: ShownConfig,
     pub debug_config: Value,
     pub coord: Coordinate,
     pub member: Member,
@@ -27,6 +27,21 @@ pub struct SelfInfo {
     pub meta: std::collections::BTreeMap<String, String>,
     #[serde(rename = "xDS")]
     pub xds: Value,
+}
+
+/// The few settings shown to everybody.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ShownConfig {
+    datacenter: String,
+    node_name: String,
+    #[serde(rename = "NodeID")]
+    node_id: String,
+    revision: &'static str,
+    server: bool,
+    version: &'static str,
+    product: &'static str,
+    product_version: &'static str,
 }
 
 /// A network coordinate. Units: seconds.
@@ -47,16 +62,16 @@ impl Agent {
     /// Everything about this agent.
     pub fn self_info(&self) -> SelfInfo {
         let settings = self.settings();
-        let config = json!({
-            "Datacenter": settings.node.datacenter,
-            "NodeName": settings.node.name,
-            "NodeID": settings.node.id,
-            "Revision": "",
-            "Server": settings.is_server,
-            "Version": API_LEVEL,
-            "Product": PRODUCT,
-            "ProductVersion": PRODUCT_VERSION,
-        });
+        let config = ShownConfig {
+            datacenter: settings.node.datacenter.clone(),
+            node_name: settings.node.name.clone(),
+            node_id: settings.node.id.clone(),
+            revision: "",
+            server: settings.is_server,
+            version: API_LEVEL,
+            product: PRODUCT,
+            product_version: PRODUCT_VERSION,
+        };
         SelfInfo {
             config,
             debug_config: settings.debug_config.clone(),
@@ -83,7 +98,7 @@ impl Agent {
     }
 
     /// Facts about the machine. Reads files: call it where blocking is allowed.
-    pub fn host(&self) -> Value {
+    pub fn host(&self) -> host::Host {
         let settings = self.settings();
         host::collect(settings.data_dir.as_deref().unwrap_or(std::path::Path::new("/")))
     }

@@ -54,6 +54,9 @@ pub struct LocalCheck {
     pub reap_after: Option<Duration>,
     /// The catalog has older output and hears of the change then.
     pub deferred_until: Option<Instant>,
+    /// Nothing is known of it since the agent started: what the catalog says still counts, so that
+    /// a restart alone turns nothing critical.
+    pub is_provisional: bool,
 }
 
 /// Everything registered here.
@@ -155,6 +158,7 @@ impl LocalState {
             critical_since,
             reap_after,
             deferred_until: None,
+            is_provisional: false,
         };
         let service_id = row.check.service_id.clone();
         self.touched.insert(service_id.clone());
@@ -192,6 +196,7 @@ impl LocalState {
         rules: UpdateRules,
     ) -> bool {
         let Some(row) = self.checks.get_mut(id) else { return false };
+        row.is_provisional = false;
         row.critical_since = match status {
             CheckStatus::Critical => Some(row.critical_since.unwrap_or(now)),
             _ => None,
@@ -218,6 +223,32 @@ impl LocalState {
             }
         }
         true
+    }
+
+    /// Lets checks count as the catalog has them until they report or the catalog is compared.
+    pub fn begin_provisional(&mut self, is_unknown: impl Fn(&LocalCheck) -> bool) {
+        for row in self.checks.values_mut() {
+            row.is_provisional = is_unknown(row);
+        }
+    }
+
+    /// Takes over what the catalog says of checks that have not reported since the agent started.
+    pub fn end_provisional(&mut self, catalog: &BTreeMap<&str, &HealthCheck>) {
+        for (id, row) in self.checks.iter_mut().filter(|(_, row)| row.is_provisional) {
+            row.is_provisional = false;
+            self.touched.insert(row.check.service_id.clone());
+            let Some(there) = catalog.get(id.as_str()) else { continue };
+            let is_same = there.kind == row.check.kind && there.service_id == row.check.service_id;
+            if !is_same || there.status == row.check.status {
+                continue;
+            }
+            let check = Arc::make_mut(&mut row.check);
+            check.status = there.status;
+            check.output.clone_from(&there.output);
+            if there.status != CheckStatus::Critical {
+                row.critical_since = None;
+            }
+        }
     }
 
     /// The first date at which a deferred output is due.

@@ -9,6 +9,9 @@ use crate::error::Error;
 use crate::local::Source;
 use crate::persist;
 
+/// Type of the checks made here.
+pub(crate) const MAINTENANCE: &str = "maintenance";
+
 const SERVICE_REASON_DEFAULT: &str = "Maintenance mode is enabled for this service, but no reason \
                                       was provided. This is a default message.";
 const NODE_REASON_DEFAULT: &str = "Maintenance mode is enabled for this node, but no reason was \
@@ -87,7 +90,7 @@ fn maintenance_check(node: String) -> HealthCheck {
     HealthCheck {
         node,
         status: CheckStatus::Critical,
-        kind: "maintenance".to_owned(),
+        kind: MAINTENANCE.to_owned(),
         ..HealthCheck::default()
     }
 }

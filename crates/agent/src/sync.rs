@@ -120,8 +120,9 @@ impl SyncTask {
             _ => return Err(unexpected("nodes")),
         };
         let catalog = plan::Catalog { services: services.as_ref(), checks: &checks };
-        let mut state = self.local.read();
-        plan::compare(&mut state, &self.node, self.is_server, &catalog, &self.agent_token);
+        self.local.change(|state| {
+            plan::compare(state, &self.node, self.is_server, &catalog, &self.agent_token);
+        });
         Ok(nodes)
     }
 

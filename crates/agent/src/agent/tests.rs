@@ -242,6 +242,52 @@ async fn registrations_outlive_a_restart_and_files_do_not() {
     running.stop().await;
 }
 
+#[tokio::test]
+async fn a_restart_flips_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = FakeCluster::new();
+    let running = Running::start(in_dir(dir.path()), &cluster).await;
+    let mut definition = with_sidecar(service("web", 80));
+    // Runs once an hour, so that after the restart nothing is known for long.
+    definition.checks = vec![CheckDefinition {
+        tcp: "127.0.0.1:1".into(),
+        status: "passing".into(),
+        interval: GoDuration::from_secs(3600),
+        ..CheckDefinition::default()
+    }];
+    running.register(definition).await;
+    let status = |it: &FakeCluster, id: &str| Some(it.check(NODE, id)?.status);
+    let alias = "service:web-sidecar-proxy:2";
+    cluster.until(|it| status(it, alias) == Some(CheckStatus::Passing)).await;
+    running.stop().await;
+
+    // The catalog has the last word on what the file calls critical.
+    let kept = dir.path().join("checks");
+    for entry in std::fs::read_dir(&kept).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            let text = std::fs::read_to_string(entry.path()).unwrap();
+            let text = text.replace("\"Status\":\"passing\"", "\"Status\":\"\"");
+            std::fs::write(entry.path(), text.replace("\"\",\"Notes", "\"critical\",\"Notes"))
+                .unwrap();
+        }
+    }
+    let before = cluster.commands().len();
+    let running = Running::start(in_dir(dir.path()), &cluster).await;
+    running.register(service("marker", 1)).await;
+    cluster.until(|it| it.service(NODE, "marker").is_some()).await;
+    for (command, _) in cluster.commands().into_iter().skip(before) {
+        let Command::Register(request) = command else { panic!("{command:?}") };
+        let checks = request.check.into_iter().chain(request.checks);
+        let critical: Vec<_> = checks
+            .filter(|check| check.status == CheckStatus::Critical && check.kind != "tcp")
+            .collect();
+        assert!(critical.is_empty(), "{critical:?}");
+    }
+    assert_eq!(status(&cluster, "service:web"), Some(CheckStatus::Passing));
+    assert_eq!(status(&cluster, alias), Some(CheckStatus::Passing));
+    running.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reload_removes_what_files_no_longer_define() {
     let from_files = |names: &[&str]| AgentSettings {

@@ -34,11 +34,16 @@ impl Alias {
             notified.as_mut().enable();
             let outcome = {
                 let state = local.read();
-                let exists = self.service.is_empty() || state.services.contains_key(&self.service);
                 let checks = state.checks_of(&self.service);
-                self.evaluate(exists, checks.iter().map(|row| &*row.check))
+                // What is only provisional is nothing to take over yet.
+                let is_settled = checks
+                    .iter()
+                    .all(|row| !row.is_provisional || row.check.check_id == self.check_id);
+                is_settled.then(|| self.evaluate(checks.iter().map(|row| &*row.check)))
             };
-            local.update_check(&self.check_id, outcome.status, &outcome.output, self.rules);
+            if let Some(Outcome { status, output }) = outcome {
+                local.update_check(&self.check_id, status, &output, self.rules);
+            }
             tokio::select! {
                 () = notified => {}
                 () = stop.cancelled() => return,
@@ -56,15 +61,13 @@ impl Alias {
     ) {
         let query = Query::NodeChecks { node: self.node.clone() };
         let options = QueryOptions { token, ..QueryOptions::default() };
-        follow(Arc::clone(&cluster), query, options.clone(), stop, |result| {
-            let (alias, cluster, options) = (&self, &cluster, options.clone());
-            let local = &local;
+        follow(cluster, query, options, stop, |result| {
+            let (alias, local) = (&self, &local);
             async move {
                 let outcome = match result.map(|answer| answer.body) {
                     Ok(body) => match &body.reply {
                         Reply::Checks(checks) => {
-                            let exists = alias.exists_remotely(&**cluster, options).await;
-                            alias.evaluate(exists, checks.iter().map(|check| &**check))
+                            alias.evaluate(checks.iter().map(|check| &**check))
                         }
                         _ => Outcome::critical("unexpected answer"),
                     },
@@ -79,30 +82,9 @@ impl Alias {
         .await;
     }
 
-    async fn exists_remotely(&self, cluster: &dyn Cluster, options: QueryOptions) -> bool {
-        if self.service.is_empty() {
-            return true;
-        }
-        let query = Query::NodeServices { node: self.node.clone() };
-        match cluster.query(query, options).await.map(|answer| answer.body) {
-            Ok(body) => match &body.reply {
-                Reply::NodeServices(Some(services)) => {
-                    services.services.contains_key(&self.service)
-                }
-                _ => false,
-            },
-            Err(_) => false,
-        }
-    }
-
-    /// The worst of the checks that bear on what is followed, itself left out.
-    fn evaluate<'a>(&self, exists: bool, checks: impl Iterator<Item = &'a HealthCheck>) -> Outcome {
-        if !exists {
-            return Outcome::critical(format!(
-                "Service {} could not be found on node {}",
-                self.service, self.node
-            ));
-        }
+    /// The worst of the checks that bear on what is followed, itself left out. As in 1.8.7, a
+    /// service that is not there has no checks, and passes.
+    fn evaluate<'a>(&self, checks: impl Iterator<Item = &'a HealthCheck>) -> Outcome {
         let mut worst = Outcome::passing("No checks found.");
         for check in checks {
             let is_own = check.check_id == self.check_id;
@@ -132,7 +114,7 @@ mod tests {
             service: "web".into(),
             rules: UpdateRules { defer_for: None, discard_output: false },
         };
-        let check = |exists, rows: &[(&str, &str, CheckStatus)], want: Outcome| {
+        let check = |rows: &[(&str, &str, CheckStatus)], want: Outcome| {
             let checks: Vec<HealthCheck> = rows
                 .iter()
                 .map(|(id, service, status)| HealthCheck {
@@ -144,20 +126,18 @@ mod tests {
                     ..HealthCheck::default()
                 })
                 .collect();
-            assert_eq!(alias.evaluate(exists, checks.iter()), want, "{rows:?}");
+            assert_eq!(alias.evaluate(checks.iter()), want, "{rows:?}");
         };
         use CheckStatus::{Critical, Passing, Warning};
-        check(false, &[], Outcome::critical("Service web could not be found on node "));
-        check(true, &[], Outcome::passing("No checks found."));
-        check(true, &[("self", "web", Critical)], Outcome::passing("No checks found."));
-        check(true, &[("x", "db", Critical)], Outcome::passing("No checks found."));
-        check(true, &[("a", "web", Passing)], Outcome::passing("All checks passing."));
+        check(&[], Outcome::passing("No checks found."));
+        check(&[("self", "web", Critical)], Outcome::passing("No checks found."));
+        check(&[("x", "db", Critical)], Outcome::passing("No checks found."));
+        check(&[("a", "web", Passing)], Outcome::passing("All checks passing."));
         let warning =
             Outcome { status: Warning, output: "Aliased check \"w\" failing: why".into() };
-        check(true, &[("a", "web", Passing), ("w", "web", Warning), ("z", "", Passing)], warning);
+        check(&[("a", "web", Passing), ("w", "web", Warning), ("z", "", Passing)], warning);
         let critical = Outcome::critical("Aliased check \"n\" failing: why");
         check(
-            true,
             &[("w", "web", Warning), ("n", "", Critical), ("o", "web", Critical)],
             critical,
         );

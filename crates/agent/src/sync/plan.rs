@@ -92,6 +92,7 @@ pub fn compare(
 
     let checks: BTreeMap<&str, &HealthCheck> =
         catalog.checks.iter().map(|check| (check.check_id.as_str(), &**check)).collect();
+    state.end_provisional(&checks);
     for (id, row) in &mut state.checks {
         let there = checks.get(id.as_str());
         let is_deferred = row.deferred_until.is_some();

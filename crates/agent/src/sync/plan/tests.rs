@@ -166,6 +166,29 @@ async fn output_waiting_its_time_is_no_difference() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_alone_turns_nothing_critical() {
+    let fresh = HealthCheck { status: CheckStatus::Critical, ..check("c", "") };
+    let there = catalog_of(node(), &[]);
+    let passing = HealthCheck { output: "fine".into(), ..check("c", "") };
+    let mut state = LocalState::default();
+    put_check(&mut state, fresh.clone(), "");
+    state.begin_provisional(|_| true);
+    let sent = planned(&mut state, Some(there.clone()), std::slice::from_ref(&passing));
+    assert!(sent.is_empty(), "{sent:?}");
+    assert_eq!(state.checks["c"].check.output, "fine");
+
+    // Only once, and only while it has not reported.
+    let other = HealthCheck { status: CheckStatus::Warning, ..passing.clone() };
+    assert_eq!(planned(&mut state, Some(there.clone()), &[other]), ["check c []"]);
+    let mut state = LocalState::default();
+    put_check(&mut state, fresh, "");
+    state.begin_provisional(|_| true);
+    let rules = crate::local::UpdateRules { defer_for: None, discard_output: false };
+    state.update_check("c", CheckStatus::Critical, "down", Instant::now(), rules);
+    assert_eq!(planned(&mut state, Some(there), &[passing]), ["check c []"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_meanwhile_is_not_taken_for_sent() {
     let mut state = LocalState::default();
     put(&mut state, service("web"), "");
