@@ -34,7 +34,8 @@ async fn instances(edge: &Edge, request: Request, mesh: bool) -> Result<Response
     let name = request.name(MISSING_SERVICE)?;
     let query = Query::Health {
         name,
-        tags: request.tags(),
+        // Tags are not looked at where proxies stand for the service.
+        tags: if mesh { Vec::new() } else { request.tags() },
         mesh,
         passing_only: passing_only(&request)?,
         node_meta: request.node_meta(),

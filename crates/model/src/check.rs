@@ -48,6 +48,12 @@ impl fmt::Display for CheckStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct HealthCheckDefinition {
+    #[serde(with = "duration::text", skip_serializing_if = "GoDuration::is_zero")]
+    pub interval: GoDuration,
+    #[serde(with = "duration::text", skip_serializing_if = "GoDuration::is_zero")]
+    pub timeout: GoDuration,
+    #[serde(with = "duration::text", skip_serializing_if = "GoDuration::is_zero")]
+    pub deregister_critical_service_after: GoDuration,
     #[serde(rename = "HTTP", skip_serializing_if = "String::is_empty")]
     pub http: String,
     #[serde(rename = "TLSServerName", skip_serializing_if = "String::is_empty")]
@@ -62,14 +68,8 @@ pub struct HealthCheckDefinition {
     pub body: String,
     #[serde(rename = "TCP", skip_serializing_if = "String::is_empty")]
     pub tcp: String,
-    #[serde(with = "duration::text", skip_serializing_if = "GoDuration::is_zero")]
-    pub interval: GoDuration,
     #[serde(skip_serializing_if = "is_default")]
     pub output_max_size: u64,
-    #[serde(with = "duration::text", skip_serializing_if = "GoDuration::is_zero")]
-    pub timeout: GoDuration,
-    #[serde(with = "duration::text", skip_serializing_if = "GoDuration::is_zero")]
-    pub deregister_critical_service_after: GoDuration,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
     pub script_args: Vec<String>,
     #[serde(rename = "DockerContainerID", skip_serializing_if = "String::is_empty")]
@@ -84,8 +84,24 @@ pub struct HealthCheckDefinition {
     pub alias_node: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub alias_service: String,
-    #[serde(rename = "TTL", with = "duration::text", skip_serializing_if = "GoDuration::is_zero")]
+    /// Shown as a number of nanoseconds, unlike the spans above.
+    #[serde(rename = "TTL", skip_serializing_if = "GoDuration::is_zero")]
     pub ttl: GoDuration,
+}
+
+impl HealthCheckDefinition {
+    /// The word for what the check does, as `HealthCheck::kind` shows it; empty when it tells none.
+    pub fn kind(&self) -> &'static str {
+        let Self { http, tcp, alias_node, alias_service, ttl, script_args, .. } = self;
+        match () {
+            () if !http.is_empty() => "http",
+            () if !tcp.is_empty() => "tcp",
+            () if !alias_node.is_empty() || !alias_service.is_empty() => "alias",
+            () if !ttl.is_zero() => "ttl",
+            () if !script_args.is_empty() => "script",
+            () => "",
+        }
+    }
 }
 
 /// One check of a node (`service_id` empty) or of a service instance.

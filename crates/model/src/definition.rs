@@ -46,7 +46,7 @@ pub struct ServiceDefinition {
     pub proxy: Option<ConnectProxyConfig>,
     #[serde(skip_serializing_if = "is_default")]
     pub connect: Option<ConnectDefinition>,
-    /// `check` and `checks` together, in this order.
+    /// `checks`, and after them `check`.
     #[serde(skip_serializing_if = "is_default")]
     pub checks: Vec<CheckDefinition>,
 }
@@ -372,7 +372,7 @@ impl ServiceDefinition {
             tags: self.tags.clone(),
             address: self.address.clone(),
             tagged_addresses: self.tagged_addresses.clone(),
-            meta: Some(self.meta.clone()),
+            meta: Some(self.meta.clone()).filter(|meta| !meta.is_empty()),
             port: self.port,
             weights: self.checked_weights().unwrap_or_default(),
             enable_tag_override: self.enable_tag_override,

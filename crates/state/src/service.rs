@@ -147,13 +147,16 @@ impl State {
     /// The index of answers about `service`: its own, else when a service last went extinct, else
     /// that of the tables `otherwise`.
     pub(crate) fn service_index(&self, service: &str, mesh: bool, otherwise: &[Table]) -> u64 {
-        let (table, extinction) = match mesh {
-            true => (&self.mesh, Table::MeshExtinction),
-            false => (&self.services, Table::ServiceExtinction),
+        let key = fold(service);
+        let named = self.services.get(&*key).map(|row| row.index);
+        // What nothing ever led to through the mesh may still be a service of that name.
+        let (own, extinction, fallback) = match mesh {
+            true => (self.mesh.get(&*key).map(|row| row.index), Table::MeshExtinction, named),
+            false => (named, Table::ServiceExtinction, None),
         };
-        match (table.get(&*fold(service)), self.indexes.get(extinction)) {
-            (Some(row), _) => row.index,
-            (None, 0) => self.indexes.max(otherwise),
+        match (own, self.indexes.get(extinction)) {
+            (Some(own), _) => own,
+            (None, 0) => fallback.unwrap_or_else(|| self.indexes.max(otherwise)),
             (None, extinction) => extinction,
         }
     }
