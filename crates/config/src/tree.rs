@@ -12,7 +12,7 @@ pub const DEPTH_MAX: usize = 64;
 
 /// Where something stands in its input. Units: lines and characters, both from one; line 0 means
 /// that the value was not read from a text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     pub line: u32,
     pub column: u32,

@@ -47,7 +47,10 @@ pub(crate) async fn authorize(edge: &Edge, mut request: Request) -> Result<Respo
 
 /// Asked for each connection, so the usual spelling is read in one pass; the rest with all care.
 fn read_question(bytes: &[u8]) -> Result<Question, Failure> {
-    if let Ok(question) = serde_json::from_slice(bytes) {
+    // A list would be taken for the fields in their order.
+    if bytes.first() == Some(&b'{')
+        && let Ok(question) = serde_json::from_slice(bytes)
+    {
         return Ok(question);
     }
     let refuse = |text| Failure::bad_request(format!("Request decode failed: {text}"));

@@ -28,6 +28,14 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], rules: Rules) -> Result<
     T::deserialize(item).map_err(|BodyError(text)| text)
 }
 
+/// Whether `bytes` give `null` for `name`, which for a few fields is not the same as nothing.
+pub(crate) fn has_null(bytes: &[u8], name: &str) -> bool {
+    let Ok(Node { value: Value::Object(object), .. }) = json::parse_body(bytes) else {
+        return false;
+    };
+    object.iter().any(|(key, node)| key.eq_ignore_ascii_case(name) && node.value == Value::Null)
+}
+
 #[derive(Debug)]
 struct BodyError(String);
 
@@ -75,7 +83,14 @@ struct Item<'a> {
     rules: &'a Rules,
 }
 
+/// Records that Go reads by a method of their own, which knows nothing of the strictness around it.
+const LENIENT: [&str; 1] = ["HealthCheckDefinition"];
+
 impl<'a> Item<'a> {
+    fn refuses_unknown(&self, record: &str) -> bool {
+        self.rules.refuses_unknown && !LENIENT.contains(&record)
+    }
+
     fn mismatch(&self, wanted: &str) -> BodyError {
         let found = match &self.node.value {
             Value::Null => "null",
@@ -211,9 +226,13 @@ impl<'de> de::Deserializer<'de> for Item<'_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, BodyError> {
+        // A word of its own type, whose name Go tells.
+        if name == "SessionBehavior" && !matches!(self.node.value, Value::Text(_) | Value::Null) {
+            return Err(self.mismatch("structs.SessionBehavior"));
+        }
         visitor.visit_newtype_struct(self)
     }
 
@@ -246,7 +265,9 @@ impl<'de> de::Deserializer<'de> for Item<'_> {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
         let object = self.object("map[string]string")?;
         let pairs = object.map(|object| object.iter().collect()).unwrap_or_default();
-        visitor.visit_map(Pairs::new(pairs, self.place, self.place.owner, self.rules))
+        // Go's words name fields of records alone.
+        let pairs = Pairs::new(pairs, self.place, self.place.owner, self.rules);
+        visitor.visit_map(Pairs { names_fields: false, ..pairs })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -257,6 +278,7 @@ impl<'de> de::Deserializer<'de> for Item<'_> {
     ) -> Result<V::Value, BodyError> {
         let object = self.object(&format!("structs.{name}"))?;
         let mut known: Vec<(&str, &Node)> = Vec::new();
+        let mut unknown: Option<(&str, &Node)> = None;
         for (key, node) in object.into_iter().flat_map(Object::iter) {
             let exact = fields.iter().find(|field| **field == key);
             let field =
@@ -269,11 +291,17 @@ impl<'de> de::Deserializer<'de> for Item<'_> {
                     Some(_) => {}
                     None => known.push((field, node)),
                 },
-                None if self.rules.refuses_unknown => {
-                    return Err(BodyError(format!("json: unknown field {key:?}")));
+                // The one that stands first in the body is told.
+                None if unknown.is_none_or(|(_, first)| node.at < first.at) => {
+                    unknown = Some((key, node));
                 }
                 None => {}
             }
+        }
+        if let Some((key, _)) = unknown
+            && self.refuses_unknown(name)
+        {
+            return Err(BodyError(format!("json: unknown field {key:?}")));
         }
         let owner = if self.place.is_root() { self.rules.owner } else { name };
         visitor.visit_map(Pairs::new(known, self.place, owner, self.rules))
@@ -322,6 +350,8 @@ impl<'de> de::SeqAccess<'de> for List<'_> {
 struct Pairs<'a> {
     rest: std::vec::IntoIter<(&'a str, &'a Node)>,
     next: Option<(&'a str, &'a Node)>,
+    /// Whether the keys are fields of a record.
+    names_fields: bool,
     place: &'a Place<'a>,
     owner: &'static str,
     rules: &'a Rules,
@@ -334,7 +364,7 @@ impl<'a> Pairs<'a> {
         owner: &'static str,
         rules: &'a Rules,
     ) -> Self {
-        Self { rest: pairs.into_iter(), next: None, place, owner, rules }
+        Self { rest: pairs.into_iter(), next: None, names_fields: true, place, owner, rules }
     }
 }
 
@@ -353,7 +383,8 @@ impl<'de> de::MapAccess<'de> for Pairs<'_> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, BodyError> {
         let (key, node) = self.next.take().expect("a value is asked for after its key");
-        let place = Place { parent: Some(self.place), name: key, owner: self.owner };
+        let name = if self.names_fields { key } else { "" };
+        let place = Place { parent: Some(self.place), name, owner: self.owner };
         seed.deserialize(Item { node, place: &place, rules: self.rules })
     }
 }
@@ -389,6 +420,11 @@ mod tests {
             "json: cannot unmarshal string into Go struct field NodeService.Service.Port of type int",
         );
         check(r#"{"node_meta":{"a":"b"}}"#, "json: unknown field \"node_meta\"");
+        check(r#"{"z_first":1,"a_second":1}"#, "json: unknown field \"z_first\"");
+        check(
+            r#"{"NodeMeta":{"a":5}}"#,
+            "json: cannot unmarshal number into Go struct field RegisterRequest.NodeMeta of type string",
+        );
     }
 
     #[test]

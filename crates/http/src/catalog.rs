@@ -1,5 +1,7 @@
 //! `/v1/catalog/*`: nodes and services as all agents registered them.
 
+use std::sync::atomic::Ordering;
+
 use model::catalog::{DeregisterRequest, RegisterRequest};
 use model::command::Command;
 use model::query::Query;
@@ -24,7 +26,12 @@ const DEREGISTER: Rules = Rules {
 };
 
 pub(crate) async fn register(edge: &Edge, mut request: Request) -> Result<Response, Failure> {
-    let wanted: RegisterRequest = decode(&mut request, REGISTER).await?;
+    let mut wanted: RegisterRequest = decode(&mut request, REGISTER).await?;
+    for check in wanted.check.iter_mut().chain(&mut wanted.checks) {
+        if check.kind.is_empty() {
+            check.kind = check.definition.kind().to_owned();
+        }
+    }
     check_datacenter(edge, &wanted.datacenter)?;
     edge.write(&request, Command::Register(Box::new(wanted))).await
 }
@@ -59,7 +66,9 @@ pub(crate) async fn datacenters(edge: &Edge, request: Request) -> Result<Respons
     let known = [edge.agent.settings().node.datacenter.clone()];
     let mut response = response::json(&known, request.pretty)?;
     if options.is_cached {
-        let cache = agent::CacheInfo { hit: true, age: std::time::Duration::ZERO };
+        // The first asking is what would have fetched it.
+        let hit = edge.knows_datacenters.swap(true, Ordering::Relaxed);
+        let cache = agent::CacheInfo { hit, age: std::time::Duration::ZERO };
         response::set_cache(&mut response, &cache);
     }
     Ok(response)
@@ -85,7 +94,9 @@ pub(crate) async fn connect(edge: &Edge, request: Request) -> Result<Response, F
 
 async fn instances(edge: &Edge, request: Request, mesh: bool) -> Result<Response, Failure> {
     let name = request.name(MISSING_SERVICE)?;
-    let (tags, node_meta) = (request.tags(), request.node_meta());
+    // Tags are not looked at where proxies stand for the service.
+    let tags = if mesh { Vec::new() } else { request.tags() };
+    let node_meta = request.node_meta();
     let query = Query::ServiceNodes { name, tags, mesh, node_meta };
     respond(edge, request, query, Style::CACHED_DISCOVERY).await
 }

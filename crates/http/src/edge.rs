@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use agent::Agent;
@@ -32,6 +33,8 @@ pub(crate) struct Edge {
     pub(crate) settings: Settings,
     pub(crate) logs: Option<LogHub>,
     pub(crate) reload: Option<Reload>,
+    /// The list of datacenters was asked for from memory before.
+    pub(crate) knows_datacenters: AtomicBool,
     router: Router,
     /// Sent with the answers of endpoints.
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -50,7 +53,8 @@ impl Edge {
             Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?))
         });
         let headers = headers.collect();
-        Self { agent, settings, logs, reload, router, headers }
+        let knows_datacenters = AtomicBool::new(false);
+        Self { agent, settings, logs, reload, knows_datacenters, router, headers }
     }
 
     pub(crate) async fn handle(

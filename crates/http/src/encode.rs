@@ -1,7 +1,11 @@
 //! Replies as JSON: most are lists of records, which are shown as they are.
 
+use std::borrow::Cow;
+
+use model::ca::CaRoots;
 use model::catalog::NodeServiceList;
 use model::query::Reply;
+use model::time::Timestamp;
 use serde::Serialize;
 
 use crate::ca::ConfigurationView;
@@ -25,7 +29,7 @@ pub(crate) fn encode(reply: &Reply, pretty: bool) -> Vec<u8> {
         Reply::Sessions(rows) => go_json::encode(rows, pretty),
         Reply::Intentions(rows) => go_json::encode(rows, pretty),
         Reply::IntentionMatches(lists) => go_json::encode(lists, pretty),
-        Reply::CaRoots(roots) => go_json::encode(roots, pretty),
+        Reply::CaRoots(roots) => go_json::encode(&shown_roots(roots), pretty),
         Reply::CaConfiguration(config) => {
             go_json::encode(&config.as_deref().map(ConfigurationView::new), pretty)
         }
@@ -33,6 +37,18 @@ pub(crate) fn encode(reply: &Reply, pretty: bool) -> Vec<u8> {
         Reply::ConfigEntries(rows) => go_json::encode(rows, pretty),
     };
     encoded.expect("records have text keys and finite numbers")
+}
+
+/// The roots without the dates at which they went out of use, which only the servers need.
+fn shown_roots(roots: &CaRoots) -> Cow<'_, CaRoots> {
+    if roots.roots.iter().all(|root| root.rotated_out_at.is_zero()) {
+        return Cow::Borrowed(roots);
+    }
+    let mut shown = roots.clone();
+    for root in &mut shown.roots {
+        root.rotated_out_at = Timestamp::default();
+    }
+    Cow::Owned(shown)
 }
 
 /// A node's services as a list, `null` when there are none.

@@ -112,6 +112,8 @@ fn write_fragment<W: ?Sized + io::Write>(out: &mut W, fragment: &str) -> io::Res
             // Line and paragraph separators, which scripts take for line ends.
             0xe2 if bytes[at..].starts_with(&[0xe2, 0x80, 0xa8]) => (b"\\u2028", 3),
             0xe2 if bytes[at..].starts_with(&[0xe2, 0x80, 0xa9]) => (b"\\u2029", 3),
+            // What stands for bytes that are no text, which Go spells out.
+            0xef if bytes[at..].starts_with(&[0xef, 0xbf, 0xbd]) => (b"\\ufffd", 3),
             _ => continue,
         };
         out.write_all(&bytes[written..at])?;
@@ -165,6 +167,7 @@ mod tests {
         };
         check(json!({"a": "<&>"}), r#"{"a":"\u003c\u0026\u003e"}"#);
         check(json!("x\u{2028}y\u{2029}z\u{20ac}"), "\"x\\u2028y\\u2029z\u{20ac}\"");
+        check(json!("a\u{fffd}"), r#""a\ufffd""#);
         check(
             json!("\u{8}\u{c}\n\r\t\"\\/\u{1}\u{7f}"),
             "\"\\u0008\\u000c\\n\\r\\t\\\"\\\\/\\u0001\u{7f}\"",

@@ -20,8 +20,11 @@ use crate::failure::Failure;
 use crate::request::Request;
 use crate::response::{self, Response};
 
-const RULES: Rules =
-    Rules { owner: "Intention", type_name: "structs.Intention", refuses_unknown: true };
+const RULES: Rules = Rules {
+    owner: "",
+    type_name: "struct { Hash string; CreatedAt string; UpdatedAt string; *structs.Alias }",
+    refuses_unknown: true,
+};
 
 /// How often a write by name is tried again after somebody else wrote the same pair meanwhile.
 const RACES_MAX: usize = 3;

@@ -115,6 +115,7 @@ const ROUTES: &[Route] = routes! {
     PUT "/v1/agent/join/" agent_info::join, AGENT_WRITE;
     PUT "/v1/agent/force-leave/" agent_info::force_leave, OPERATOR_WRITE;
     PUT "/v1/agent/token/" agent_info::token, AGENT_WRITE;
+    GET "/debug/pprof/" agent_info::token, OPERATOR_READ;
 
     GET "/v1/agent/services" agent_service::list, SERVICE_READ, no_ns;
     GET "/v1/agent/service/" agent_service::read, SERVICE_READ, no_ns;

@@ -28,7 +28,7 @@ struct Wanted {
     behavior: Option<Behavior>,
     #[serde(rename = "TTL")]
     ttl: String,
-    /// The older name of `NodeChecks`.
+    /// An older list beside `NodeChecks`: given empty it takes away the default of that.
     checks: Option<Vec<String>>,
     node_checks: Option<Vec<String>>,
     service_checks: Option<Vec<ServiceCheck>>,
@@ -36,6 +36,7 @@ struct Wanted {
 
 /// Any word; what it means is looked at later.
 #[derive(Deserialize)]
+#[serde(rename = "SessionBehavior")]
 struct Behavior(String);
 
 const RULES: Rules = Rules {
@@ -52,18 +53,23 @@ struct Created {
 
 pub(crate) async fn create(edge: &Edge, mut request: Request) -> Result<Response, Failure> {
     let mut wanted = Wanted::default();
+    let mut is_checks_null = false;
     if request.has_body() {
         let bytes = request.bytes().await?;
         let refuse = |text| Failure::bad(format!("Request decode failed: {text}"));
         wanted = body::decode(&bytes, RULES).map_err(refuse)?;
+        is_checks_null = body::has_null(&bytes, "Checks");
     }
     edge.check_datacenter(&request)?;
     let Wanted { name, node, lock_delay, behavior, ttl, checks, node_checks, service_checks } =
         wanted;
-    let mut node_checks = match (node_checks, checks) {
-        (Some(node_checks), _) => node_checks,
-        (None, Some(checks)) => checks,
-        (None, None) => vec![SERF_HEALTH.to_owned()],
+    let has_checks = checks.is_some();
+    let checks = checks.unwrap_or_default();
+    let gives_up_defaults = is_checks_null || (has_checks && checks.is_empty());
+    let mut node_checks = match node_checks {
+        Some(node_checks) => node_checks,
+        None if gives_up_defaults => Vec::new(),
+        None => vec![SERF_HEALTH.to_owned()],
     };
     let mut seen = std::collections::BTreeSet::new();
     node_checks.retain(|check| seen.insert(check.clone()));
@@ -75,6 +81,7 @@ pub(crate) async fn create(edge: &Edge, mut request: Request) -> Result<Response
         ttl,
         node_checks,
         service_checks,
+        checks,
         ..Default::default()
     };
     let command = Command::Session(SessionRequest::Create(session));
@@ -86,20 +93,21 @@ pub(crate) async fn create(edge: &Edge, mut request: Request) -> Result<Response
 
 /// Texts are spans, small numbers seconds, large ones nanoseconds, and anything else none.
 fn read_lock_delay(given: Option<Value>) -> Result<GoDuration, Failure> {
-    /// Up to here a number is taken for seconds.
+    /// Whatever is below is taken for seconds, spans below zero too.
     const SECONDS_MAX: f64 = 1000.0;
-    match given {
-        None | Some(Value::Null) => Ok(LOCK_DELAY_DEFAULT),
+    let number = match given {
+        None | Some(Value::Null) => return Ok(LOCK_DELAY_DEFAULT),
         Some(Value::String(text)) => {
-            text.parse().map_err(|error| Failure::bad(format!("Request decode failed: {error}")))
+            let span: GoDuration = text
+                .parse()
+                .map_err(|error| Failure::bad(format!("Request decode failed: {error}")))?;
+            span.0 as f64
         }
-        Some(Value::Number(number)) => {
-            let number = number.as_f64().unwrap_or_default();
-            let nanos = if number < SECONDS_MAX { number * 1e9 } else { number };
-            Ok(GoDuration(nanos as i64))
-        }
-        Some(_) => Ok(GoDuration::ZERO),
-    }
+        Some(Value::Number(number)) => number.as_f64().unwrap_or_default(),
+        Some(_) => 0.0,
+    };
+    let nanos = if number < SECONDS_MAX { number * 1e9 } else { number };
+    Ok(GoDuration(nanos as i64))
 }
 
 fn read_behavior(given: Option<Behavior>) -> Result<SessionBehavior, Failure> {
@@ -170,6 +178,7 @@ mod unit_tests {
         check(json!(20_000_000_000_i64), Some(20_000_000_000));
         check(json!("1m0.5s"), Some(60_500_000_000));
         check(json!("20"), None);
+        check(json!("-5s"), Some(-5_000_000_000_000_000_000));
         check(json!(null), Some(15_000_000_000));
         check(json!(true), Some(0));
     }
