@@ -49,6 +49,9 @@ pub struct Session {
     pub node_checks: Vec<String>,
     /// `null` when none were given.
     pub service_checks: Option<Vec<ServiceCheck>>,
+    /// Checks of the node under the older name of that field, beside `node_checks`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    pub checks: Vec<String>,
     pub create_index: u64,
     pub modify_index: u64,
 }

@@ -165,5 +165,6 @@ impl State {
 /// The checks a session lives with, of its node and of services there.
 fn check_ids(session: &Session) -> impl Iterator<Item = &str> {
     let of_services = session.service_checks.iter().flatten().map(|check| check.id.as_str());
-    session.node_checks.iter().map(String::as_str).chain(of_services)
+    let of_node = session.node_checks.iter().chain(&session.checks).map(String::as_str);
+    of_node.chain(of_services)
 }
