@@ -39,7 +39,8 @@ impl Decode for ServiceDefinition {
         // Written empty, `check {}` says nothing.
         let check = fields.get("check")?.filter(|check| *check != CheckDefinition::default());
         let mut checks: Vec<CheckDefinition> = fields.or_default("checks")?;
-        checks.splice(0..0, check);
+        // The one comes after the many, which shows in the ids of those that have none of their own.
+        checks.extend(check);
         let definition = ServiceDefinition {
             kind: fields.or_default("kind")?,
             id: fields.or_default("id")?,

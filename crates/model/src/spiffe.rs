@@ -138,7 +138,12 @@ impl FromStr for SpiffeId {
             _ => return Err(SpiffeError::NotSpiffe),
         };
         let Some((domain, path)) = rest.split_once('/') else {
-            return Ok(Self::Signing { trust_domain: rest.parse()? });
+            let trust_domain: TrustDomain = rest.parse()?;
+            // That of a cluster: `<cluster id>.consul`.
+            return match trust_domain.as_str().contains('.') {
+                true => Ok(Self::Signing { trust_domain }),
+                false => Err(SpiffeError::UnknownForm),
+            };
         };
         from_path(domain.parse()?, path)
     }
