@@ -140,7 +140,7 @@ impl Agent {
                 "consul",
                 vec![
                     ("acl", acl.to_owned()),
-                    ("bootstrap", "false".to_owned()),
+                    ("bootstrap", settings.is_bootstrap.to_string()),
                     ("known_datacenters", "1".to_owned()),
                     ("leader", status.is_leader.to_string()),
                     ("leader_addr", status.leader.clone().unwrap_or_default()),

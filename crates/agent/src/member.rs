@@ -42,7 +42,7 @@ filter::record!(Member {
 impl Member {
     /// This agent, alive. `wan`: as the pool of all datacenters shows it.
     pub fn own(settings: &AgentSettings, wan: bool) -> Self {
-        let AgentSettings { node, is_server, ports, acls_enabled, .. } = settings;
+        let AgentSettings { node, is_server, is_bootstrap, ports, acls_enabled, .. } = settings;
         let mut tags: BTreeMap<String, String> = [
             ("acls", if *acls_enabled { "1" } else { "0" }),
             ("build", &format!("{API_LEVEL}:")),
@@ -61,6 +61,9 @@ impl Member {
             put("raft_vsn", "3".into());
             put("ft_fs", "1".into());
             put("segment", String::new());
+            if *is_bootstrap {
+                put("bootstrap", "1".into());
+            }
             if !wan {
                 put("wan_join_port", ports.serf_wan.to_string());
             }

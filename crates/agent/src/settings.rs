@@ -18,6 +18,8 @@ pub const API_LEVEL: &str = "1.8.7";
 pub struct AgentSettings {
     pub node: NodeSettings,
     pub is_server: bool,
+    /// This server forms a cluster of itself.
+    pub is_bootstrap: bool,
     pub ports: Ports,
     /// Where registrations made through the API outlive a restart; `None` keeps them in memory.
     pub data_dir: Option<PathBuf>,
@@ -112,6 +114,7 @@ impl Default for AgentSettings {
                 meta: BTreeMap::new(),
             },
             is_server: true,
+            is_bootstrap: false,
             ports: Ports { server: 8300, serf_lan: 8301, serf_wan: 8302, grpc: 0 },
             data_dir: None,
             checks: CheckSettings::default(),

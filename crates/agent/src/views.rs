@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use model::error::{Error as ClusterError, ErrorKind};
-use model::query::{Consistency, Query, QueryOptions, Token};
+use model::query::{Query, QueryOptions, Token};
 use parking_lot::Mutex;
 use rand::Rng as _;
 use rpc::{Answer, Cluster};
@@ -156,7 +156,6 @@ struct Key {
     query: Query,
     token: Token,
     filter: String,
-    consistency: Consistency,
 }
 
 struct Slot {
@@ -191,12 +190,8 @@ impl Views {
         query: Query,
         options: QueryOptions,
     ) -> Result<Cached<Answer>, Error> {
-        let key = Key {
-            query,
-            token: options.token.clone(),
-            filter: options.filter.clone(),
-            consistency: options.consistency,
-        };
+        let consistency = options.consistency;
+        let key = Key { query, token: options.token.clone(), filter: options.filter.clone() };
         if options.min_index == 0
             && let Some(result) = self.cluster.query_now(&key.query, &options)
         {
@@ -211,7 +206,10 @@ impl Views {
             return Ok(Cached { index: answer.meta.index, value: answer, cache });
         };
         let wait = WaitOptions { min_index: options.min_index, wait: options.max_wait };
-        wait_newer(&mut state, &wait).await
+        let mut cached = wait_newer(&mut state, &wait).await?;
+        // One view serves all who ask, however they ask.
+        cached.value.meta.consistency = consistency;
+        Ok(cached)
     }
 
     /// Follows `query` for as long as the receiver is held.
@@ -220,12 +218,7 @@ impl Views {
         query: Query,
         token: Token,
     ) -> Option<watch::Receiver<ViewState>> {
-        self.subscribe_key(Key {
-            query,
-            token,
-            filter: String::new(),
-            consistency: Consistency::default(),
-        })
+        self.subscribe_key(Key { query, token, filter: String::new() })
     }
 
     fn subscribe_key(self: &Arc<Self>, key: Key) -> Option<watch::Receiver<ViewState>> {
@@ -251,7 +244,6 @@ impl Views {
     async fn keep(self: Arc<Self>, key: Key, sender: watch::Sender<ViewState>) {
         let options = QueryOptions {
             token: key.token.clone(),
-            consistency: key.consistency,
             filter: key.filter.clone(),
             ..QueryOptions::default()
         };
@@ -277,7 +269,11 @@ impl Views {
         is_unused
     }
 
-    fn mark_seen(&self, key: Key) -> bool {
+    /// Whether the question was asked before; all instances and those that pass are one question.
+    fn mark_seen(&self, mut key: Key) -> bool {
+        if let Query::Health { passing_only, .. } = &mut key.query {
+            *passing_only = false;
+        }
         let mut seen = self.seen.lock();
         let now = Instant::now();
         if seen.len() >= VIEWS_MAX {
@@ -309,11 +305,14 @@ pub(crate) async fn wait_newer(
     wait: &WaitOptions,
 ) -> Result<Cached<Answer>, Error> {
     let last = state.clone();
-    let had_answer = state.borrow().answer.is_some();
     let is_newer = |state: &ViewState| match &state.answer {
         Some(answer) => answer.meta.index > wait.min_index || wait.min_index == 0,
         // A caller without anything learns of the failure at once.
         None => state.error.is_some(),
+    };
+    let hit = {
+        let state = state.borrow();
+        state.answer.is_some() && is_newer(&state)
     };
     let waited = tokio::time::timeout_at(wait.deadline(), state.wait_for(is_newer)).await;
     let current = match waited {
@@ -323,11 +322,9 @@ pub(crate) async fn wait_newer(
     };
     let age = current.age();
     match (current.answer, current.error) {
-        (Some(answer), _) => Ok(Cached {
-            index: answer.meta.index,
-            value: answer,
-            cache: CacheInfo { hit: had_answer && wait.min_index == 0, age },
-        }),
+        (Some(answer), _) => {
+            Ok(Cached { index: answer.meta.index, value: answer, cache: CacheInfo { hit, age } })
+        }
         (None, Some(error)) => Err(error.into()),
         (None, None) => {
             Err(ClusterError::new(ErrorKind::Timeout, "no answer from the servers in time").into())

@@ -79,6 +79,7 @@ pub(crate) fn agent(config: &AgentConfig, node_id: &str) -> AgentSettings {
             meta,
         },
         is_server: true,
+        is_bootstrap: settings.bootstrap || settings.bootstrap_expect == 1,
         ports: Ports {
             server: server_port(config),
             serf_lan: port(config.listen.serf_lan),
