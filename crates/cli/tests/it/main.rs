@@ -2,6 +2,8 @@
 //!
 //! They need the real programs that `scripts/peers test` installs.
 
+mod client_commands;
+mod command_script;
 mod differential;
 mod durability;
 mod house;
