@@ -12,11 +12,8 @@ use foldhash::fast::RandomState;
 use model::ca::{CaRoots, IssuedCert};
 use model::error::{Error as ClusterError, ErrorKind};
 use model::query::Token;
-use model::spiffe::{SpiffeId, TrustDomain};
 use model::time::Timestamp;
 use parking_lot::Mutex;
-use pki::csr;
-use pki::key::{KeyKind, PrivateKey};
 use rand::Rng as _;
 use rpc::Cluster;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -29,6 +26,9 @@ use crate::roots::RootsView;
 use crate::views::{CacheInfo, Cached, WaitOptions, backoff};
 
 mod plan;
+mod request;
+
+use request::{make_request, signer_of};
 
 /// Leaves kept at most, some 2 KiB each; beyond that the longest unused make room.
 pub const LEAVES_MAX: usize = 65_536;
@@ -128,12 +128,15 @@ impl Leaves {
         let key = Key { service: service.into(), token: token.0 };
         let mut state = self.subscribe(&key);
         let last = state.clone();
-        let had_cert = state.borrow().cert.is_some();
         let is_settled = |state: &LeafState| match (&state.cert, &state.error) {
             (Some(_), _) => wait.min_index == 0 || state.index > wait.min_index,
             // Over the rate limit the signing is tried again while the caller waits.
             (None, Some(error)) => error.retry_after.is_none(),
             (None, None) => false,
+        };
+        let hit = {
+            let state = state.borrow();
+            state.cert.is_some() && is_settled(&state)
         };
         let waited = tokio::time::timeout_at(wait.deadline(), state.wait_for(is_settled)).await;
         let current = match waited {
@@ -144,7 +147,7 @@ impl Leaves {
         match (current.cert, current.error) {
             (Some(cert), _) => {
                 let age = current.fetched_at.map(|at| at.elapsed()).unwrap_or_default();
-                let cache = CacheInfo { hit: had_cert, age };
+                let cache = CacheInfo { hit, age };
                 Ok(Cached { value: cert, index: current.index, cache })
             }
             (None, Some(error)) => Err(error.into()),
@@ -403,40 +406,6 @@ fn reschedule(due: &mut BTreeSet<(Instant, Key)>, key: &Key, entry: &mut Entry, 
 struct Signed {
     cert: IssuedCert,
     signer: Option<String>,
-}
-
-fn make_request(
-    roots: &CaRoots,
-    datacenter: &str,
-    service: &str,
-) -> Result<(SpiffeId, PrivateKey, String), ClusterError> {
-    let trust_domain: TrustDomain = roots
-        .trust_domain
-        .parse()
-        .map_err(|error| ClusterError::internal(format!("trust domain of the roots: {error}")))?;
-    let id = SpiffeId::service(&trust_domain, datacenter, service)
-        .map_err(|error| ClusterError::invalid(error.to_string()))?;
-    let internal = |error: pki::key::KeyError| ClusterError::internal(error.to_string());
-    let key = PrivateKey::generate(KeyKind::LEAF).map_err(internal)?;
-    let request = csr::build(&key, &id).map_err(internal)?;
-    Ok((id, key, request))
-}
-
-/// Identifier of the key that signed the first certificate of `chain_pem`: hex with colons.
-fn signer_of(chain_pem: &str) -> Option<String> {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject as _;
-    use x509_parser::extensions::ParsedExtension;
-
-    let der = CertificateDer::from_pem_slice(chain_pem.as_bytes()).ok()?;
-    let (_, cert) = x509_parser::parse_x509_certificate(&der).ok()?;
-    let identifier =
-        cert.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::AuthorityKeyIdentifier(authority) => authority.key_identifier.as_ref(),
-            _ => None,
-        })?;
-    let hex: Vec<String> = identifier.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(hex.join(":"))
 }
 
 fn wall_now() -> Timestamp {

@@ -7,12 +7,13 @@ use model::catalog::RegisterRequest;
 use model::check::{CheckStatus, HealthCheck};
 use model::command::Command;
 use model::config_entry::{ConfigEntry, ServiceDefaults};
-use model::definition::ConnectDefinition;
+use model::definition::{CheckDefinition, ConnectDefinition, ServiceDefinition};
 use model::duration::GoDuration;
 use model::error::Error as ClusterError;
 use model::service::{ConnectProxyConfig, NodeService, ServiceKind};
 
 use super::*;
+use crate::local::Source;
 use crate::testing::FakeCluster;
 
 const NODE: &str = "node1";

@@ -27,6 +27,7 @@ impl Alias {
     /// Follows what is registered here until `stop` fires.
     pub(crate) async fn follow_local(self, local: Arc<Local>, stop: CancellationToken) {
         let watcher = local.watch_checks(&self.service);
+        let mut has_existed = self.service.is_empty();
         loop {
             let notified = watcher.notified();
             tokio::pin!(notified);
@@ -39,7 +40,8 @@ impl Alias {
                 let is_settled = checks
                     .iter()
                     .all(|row| !row.is_provisional || row.check.check_id == self.check_id);
-                is_settled.then(|| self.evaluate(checks.iter().map(|row| &*row.check)))
+                has_existed |= state.services.contains_key(&self.service);
+                is_settled.then(|| self.evaluate(has_existed, checks.iter().map(|row| &*row.check)))
             };
             if let Some(Outcome { status, output }) = outcome {
                 local.update_check(&self.check_id, status, &output, self.rules);
@@ -61,13 +63,15 @@ impl Alias {
     ) {
         let query = Query::NodeChecks { node: self.node.clone() };
         let options = QueryOptions { token, ..QueryOptions::default() };
-        follow(cluster, query, options, stop, |result| {
-            let (alias, local) = (&self, &local);
+        follow(Arc::clone(&cluster), query, options.clone(), stop, |result| {
+            let (alias, cluster, options) = (&self, &cluster, options.clone());
+            let local = &local;
             async move {
                 let outcome = match result.map(|answer| answer.body) {
                     Ok(body) => match &body.reply {
                         Reply::Checks(checks) => {
-                            alias.evaluate(checks.iter().map(|check| &**check))
+                            let exists = alias.exists_remotely(&**cluster, options).await;
+                            alias.evaluate(exists, checks.iter().map(|check| &**check))
                         }
                         _ => Outcome::critical("unexpected answer"),
                     },
@@ -82,9 +86,35 @@ impl Alias {
         .await;
     }
 
+    async fn exists_remotely(&self, cluster: &dyn Cluster, options: QueryOptions) -> bool {
+        if self.service.is_empty() {
+            return true;
+        }
+        let query = Query::NodeServices { node: self.node.clone() };
+        match cluster.query(query, options).await.map(|answer| answer.body) {
+            Ok(body) => match &body.reply {
+                Reply::NodeServices(Some(services)) => {
+                    services.services.contains_key(&self.service)
+                }
+                _ => false,
+            },
+            Err(_) => false,
+        }
+    }
+
     /// The worst of the checks that bear on what is followed, itself left out. As in 1.8.7, a
-    /// service that is not there has no checks, and passes.
-    fn evaluate<'a>(&self, checks: impl Iterator<Item = &'a HealthCheck>) -> Outcome {
+    /// service that never was there is critical, while one that went has no checks and passes.
+    fn evaluate<'a>(
+        &self,
+        has_existed: bool,
+        checks: impl Iterator<Item = &'a HealthCheck>,
+    ) -> Outcome {
+        if !has_existed {
+            return Outcome::critical(format!(
+                "Service {} could not be found on node {}",
+                self.service, self.node
+            ));
+        }
         let mut worst = Outcome::passing("No checks found.");
         for check in checks {
             let is_own = check.check_id == self.check_id;
@@ -114,7 +144,7 @@ mod tests {
             service: "web".into(),
             rules: UpdateRules { defer_for: None, discard_output: false },
         };
-        let check = |rows: &[(&str, &str, CheckStatus)], want: Outcome| {
+        let check = |exists, rows: &[(&str, &str, CheckStatus)], want: Outcome| {
             let checks: Vec<HealthCheck> = rows
                 .iter()
                 .map(|(id, service, status)| HealthCheck {
@@ -126,18 +156,20 @@ mod tests {
                     ..HealthCheck::default()
                 })
                 .collect();
-            assert_eq!(alias.evaluate(checks.iter()), want, "{rows:?}");
+            assert_eq!(alias.evaluate(exists, checks.iter()), want, "{rows:?}");
         };
         use CheckStatus::{Critical, Passing, Warning};
-        check(&[], Outcome::passing("No checks found."));
-        check(&[("self", "web", Critical)], Outcome::passing("No checks found."));
-        check(&[("x", "db", Critical)], Outcome::passing("No checks found."));
-        check(&[("a", "web", Passing)], Outcome::passing("All checks passing."));
+        check(false, &[], Outcome::critical("Service web could not be found on node "));
+        check(true, &[], Outcome::passing("No checks found."));
+        check(true, &[("self", "web", Critical)], Outcome::passing("No checks found."));
+        check(true, &[("x", "db", Critical)], Outcome::passing("No checks found."));
+        check(true, &[("a", "web", Passing)], Outcome::passing("All checks passing."));
         let warning =
             Outcome { status: Warning, output: "Aliased check \"w\" failing: why".into() };
-        check(&[("a", "web", Passing), ("w", "web", Warning), ("z", "", Passing)], warning);
+        check(true, &[("a", "web", Passing), ("w", "web", Warning), ("z", "", Passing)], warning);
         let critical = Outcome::critical("Aliased check \"n\" failing: why");
         check(
+            true,
             &[("w", "web", Warning), ("n", "", Critical), ("o", "web", Critical)],
             critical,
         );

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use model::spiffe::TrustDomain;
 use pki::builtin::BuiltinCa;
 use pki::ca_config::CaConfig;
 use pki::csr::Csr;
+use pki::key::PrivateKey;
 
 use super::*;
 use crate::testing::FakeCluster;

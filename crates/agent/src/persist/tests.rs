@@ -2,7 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use model::definition::CheckDefinition;
+use model::duration::GoDuration;
+use model::query::Token;
+use model::service::NodeService;
+
+use super::record::CheckType;
 use super::*;
+use crate::local::Source;
 
 /// Written by a running Consul 1.8.7.
 const SERVICE: &str = r#"{"Token":"tok","Service":{"Kind":"connect-proxy","ID":"web1-sidecar-proxy","Service":"web-sidecar-proxy","Tags":["t1"],"Address":"","Meta":{"m":"1"},"Port":21000,"Weights":{"Passing":1,"Warning":1},"EnableTagOverride":false,"Proxy":{"DestinationServiceName":"web","DestinationServiceID":"web1","LocalServiceAddress":"127.0.0.1","LocalServicePort":8080,"Config":{"a":1},"Upstreams":[{"DestinationType":"service","DestinationName":"db","Datacenter":"","LocalBindPort":99,"Config":null,"MeshGateway":{}}],"MeshGateway":{},"Expose":{}},"Connect":{},"CreateIndex":0,"ModifyIndex":0},"Source":"remote","LocallyRegisteredAsSidecar":true}"#;
