@@ -208,6 +208,14 @@ pub fn is_substituted() -> bool {
     env::var_os(SUBJECT).is_some()
 }
 
+/// Keeps what was asked and answered, if the environment names a folder for it.
+pub fn write_transcript(noun: &str, text: &str) {
+    if let Some(folder) = env::var_os(TRANSCRIPTS) {
+        let file = Path::new(&folder).join(format!("{noun}.txt"));
+        fs::write(&file, text).expect("the folder of transcripts can be written");
+    }
+}
+
 /// Starts a real agent and one of ours with the same settings, runs the steps, and fails with all differences.
 ///
 /// `spec` makes the settings of one agent for the program it is given.
@@ -249,10 +257,7 @@ pub fn run(
             describe(&mut report, &name, &found);
         }
     }
-    if let Some(folder) = env::var_os(TRANSCRIPTS) {
-        let file = Path::new(&folder).join(format!("{noun}.txt"));
-        fs::write(&file, &pair.transcript).expect("the folder of transcripts can be written");
-    }
+    write_transcript(noun, &pair.transcript);
     for (row, occurred) in wanted.iter().zip(occurred) {
         if !occurred {
             failed += 1;

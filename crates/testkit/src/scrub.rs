@@ -124,14 +124,19 @@ pub struct Relations {
 }
 
 impl Relations {
-    /// Whether the two may stand for one another; if not, they do from now on, so that one slip is told once.
+    /// Whether the two may stand for one another; if not, what stood for either before still does.
     pub fn relate(&mut self, kind: Opaque, left: &str, right: &str) -> bool {
         if matches!(kind, Opaque::Time | Opaque::Pem) {
             return true;
         }
-        let was_right = self.left.insert((kind, left.to_owned()), right.to_owned());
-        let was_left = self.right.insert((kind, right.to_owned()), left.to_owned());
-        was_right.is_none_or(|was| was == right) && was_left.is_none_or(|was| was == left)
+        let (left_key, right_key) = ((kind, left.to_owned()), (kind, right.to_owned()));
+        let fits = self.left.get(&left_key).is_none_or(|known| known == right)
+            && self.right.get(&right_key).is_none_or(|known| known == left);
+        if fits {
+            self.left.insert(left_key, right.to_owned());
+            self.right.insert(right_key, left.to_owned());
+        }
+        fits
     }
 }
 

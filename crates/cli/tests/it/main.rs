@@ -5,6 +5,7 @@
 mod client_commands;
 mod command_script;
 mod differential;
+mod dns;
 mod durability;
 mod house;
 mod interop;
