@@ -93,6 +93,10 @@ pub struct Replica {
     rng: StdRng,
     /// Consecutive by index.
     proposals: VecDeque<Proposal>,
+    /// Log index of the newest proposal that may end a session; see [`Replica::propose`].
+    session_end_proposed: u64,
+    /// Locks to be judged once that is applied.
+    deferred: VecDeque<(RequestId, Command)>,
     /// Requests waiting for their read index, and those waiting for it to be applied.
     confirmations: VecDeque<RequestId>,
     confirmed_at: VecDeque<(u64, RequestId)>,
@@ -153,6 +157,8 @@ impl Replica {
             state: snapshot.map_or_else(State::new, |s| s.state),
             rng,
             proposals: VecDeque::new(),
+            session_end_proposed: 0,
+            deferred: VecDeque::new(),
             confirmations: VecDeque::new(),
             confirmed_at: VecDeque::new(),
             lock_delays: LockDelays::default(),
@@ -241,11 +247,12 @@ impl Replica {
             while !self.is_halted && self.node.has_ready() {
                 self.handle_ready(now, &mut touched, &mut replies, effects);
             }
-            if !self.notice_leadership(now, &mut replies) {
+            if self.notice_leadership(now, &mut replies) {
+                // A new leader sees to its duties at once, not at the next tick.
+                self.run_duties(now);
+            } else if !self.judge_deferred(now, &mut replies) {
                 break;
             }
-            // A new leader sees to its duties at once, not at the next tick.
-            self.run_duties(now);
         }
         if self.state.index() != applied_before {
             effects.push(Effect::Publish { state: self.state.clone(), touched });
@@ -356,6 +363,12 @@ impl Replica {
             self.duties.take_over(&self.state, now);
         }
         if before.is_leader && (!is_leader || before.term != leadership.term) {
+            self.session_end_proposed = 0;
+            let undecided = self
+                .deferred
+                .drain(..)
+                .map(|(request, _)| Effect::Reply { request, result: Err(Error::no_leader()) });
+            replies.extend(undecided);
             let lost = self.proposals.drain(..).filter_map(|proposal| proposal.request);
             let unconfirmed = self.confirmations.drain(..);
             let behind = self.confirmed_at.drain(..).map(|(_, request)| request);

@@ -77,6 +77,10 @@ pub(crate) fn contents(state: &State) -> BTreeMap<&'static str, Option<Vec<u8>>>
     KEYS.iter().map(|key| (*key, state.kv_entry(key).map(|entry| entry.value.clone()))).collect()
 }
 
+pub(crate) fn is_lock(command: &Command) -> bool {
+    matches!(command, Command::Kv(KvRequest { op: KvOp::Lock, .. }))
+}
+
 /// The keys a change would write, with the value they would have after it.
 pub(crate) fn writes(command: &Command) -> Vec<(&'static str, Option<Vec<u8>>)> {
     let Command::Kv(KvRequest { op, entry }) = command else { return Vec::new() };

@@ -278,7 +278,11 @@ impl World {
         let request = RequestId(id);
         let input = match &ask {
             Ask::Change(command) => {
-                self.acknowledged.asked(id, &client::writes(command));
+                let writes = client::writes(command);
+                self.acknowledged.asked(id, &writes);
+                if client::is_lock(command) {
+                    writes.iter().for_each(|(key, _)| self.acknowledged.may_lock(key));
+                }
                 self.sessions.asked(command);
                 Input::Propose { request, command: command.clone() }
             }

@@ -11,9 +11,12 @@ pub(crate) mod session;
 
 use std::time::Duration;
 
+use model::check::CheckStatus;
 use model::command::{Command, Outcome};
 use model::duration::GoDuration;
 use model::error::Error;
+use model::kv::KvOp;
+use model::session::SessionRequest;
 use model::{kv as kv_model, session as session_model};
 use rand::RngCore;
 use state::State;
@@ -83,6 +86,22 @@ pub fn judge(command: Command, context: &mut Context<'_>) -> Result<Judged, Erro
         Command::ConfigEntry(request) => config_entry::judge(request),
         // Made by this server's own duties and certificate authority.
         command @ (Command::Ca(_) | Command::ReapTombstones(_)) => Ok(Judged::Propose(command)),
+    }
+}
+
+/// Whether the delay of a lost lock matters to `command`.
+pub(crate) fn is_lock(command: &Command) -> bool {
+    matches!(command, Command::Kv(request) if request.op == KvOp::Lock)
+}
+
+/// Whether applying `command` may end sessions, and so begin lock delays.
+pub(crate) fn may_end_session(command: &Command) -> bool {
+    match command {
+        Command::Session(SessionRequest::Destroy(_)) | Command::Deregister(_) => true,
+        Command::Register(request) => {
+            request.checks.iter().any(|check| check.status == CheckStatus::Critical)
+        }
+        _ => false,
     }
 }
 

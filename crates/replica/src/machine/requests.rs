@@ -14,6 +14,10 @@ use crate::{Now, entry, judge};
 
 impl Replica {
     /// Judges and appends; `Some` when the answer needs no commit.
+    ///
+    /// The delay before a lost lock may be taken is judged against what was applied, and begins
+    /// when the end of its session is. So a lock waits for session ends proposed before it;
+    /// otherwise it would enter the log behind them, judged as if they had not happened.
     pub(super) fn propose(
         &mut self,
         request: RequestId,
@@ -23,8 +27,12 @@ impl Replica {
         if !self.leadership.is_ready {
             return Some(Err(Error::no_leader()));
         }
-        if self.proposals.len() >= PROPOSALS_MAX {
+        if self.proposals.len() + self.deferred.len() >= PROPOSALS_MAX {
             return Some(Err(too_busy()));
+        }
+        if judge::is_lock(&command) && self.is_session_ending() {
+            self.deferred.push_back((request, command));
+            return None;
         }
         let mut context = judge::Context {
             state: &self.state,
@@ -41,6 +49,24 @@ impl Replica {
         }
     }
 
+    fn is_session_ending(&self) -> bool {
+        self.session_end_proposed > self.state.index()
+    }
+
+    /// Judges locks that waited. Whether there were any.
+    pub(super) fn judge_deferred(&mut self, now: Now, replies: &mut Vec<Effect>) -> bool {
+        if self.deferred.is_empty() || self.is_session_ending() || self.is_halted {
+            return false;
+        }
+        for (request, command) in std::mem::take(&mut self.deferred) {
+            if let Some(result) = self.propose(request, command, now) {
+                let result = result.map(Response::Outcome);
+                replies.push(Effect::Reply { request, result });
+            }
+        }
+        true
+    }
+
     pub(super) fn append(
         &mut self,
         request: Option<RequestId>,
@@ -51,6 +77,9 @@ impl Replica {
         match self.node.propose(Vec::new(), data) {
             Ok(()) => {
                 let (index, term) = (self.node.raft.raft_log.last_index(), self.node.raft.term);
+                if judge::may_end_session(&command) {
+                    self.session_end_proposed = index;
+                }
                 self.proposals.push_back(Proposal { index, term, command, request });
                 Ok(())
             }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::session::SessionBehavior;
 use state::State;
 
 use crate::client;
@@ -17,7 +18,7 @@ pub(crate) struct Acknowledged {
     last: BTreeMap<&'static str, Value>,
     /// Fate unknown: asked and not answered, by request.
     open: BTreeMap<(&'static str, u64), Value>,
-    /// Keys that a session which ended may have taken with it.
+    /// Keys that a session which ends may take with it: locked or about to be.
     may_be_gone: BTreeSet<&'static str>,
 }
 
@@ -33,7 +34,6 @@ impl Acknowledged {
         for (key, value) in writes {
             self.open.remove(&(*key, request));
             self.last.insert(key, value.clone());
-            self.may_be_gone.remove(key);
         }
     }
 
@@ -42,14 +42,26 @@ impl Acknowledged {
         self.open.retain(|(_, open), _| *open != request);
     }
 
-    /// Keys a session held with the behaviour to delete them; it may end at any time.
+    /// Between this look at the state and the next, these may vanish: keys held by a session that
+    /// deletes what it holds, and keys some open request may lock for one.
     pub(crate) fn may_vanish(&mut self, state: &State) {
-        for key in client::contents(state).into_keys() {
+        for (key, seen) in client::contents(state) {
+            if seen.is_none() && self.may_be_gone.contains(key) {
+                self.last.insert(key, None);
+            }
             let holder = state.lock_holder(key).and_then(|id| state.session(id));
-            if holder.is_some_and(|s| s.behavior == model::session::SessionBehavior::Delete) {
+            let is_held = holder.is_some_and(|s| s.behavior == SessionBehavior::Delete);
+            if is_held {
                 self.may_be_gone.insert(key);
+            } else if !self.open.keys().any(|(open, _)| *open == key) {
+                self.may_be_gone.remove(key);
             }
         }
+    }
+
+    /// A request to lock `key` is under way.
+    pub(crate) fn may_lock(&mut self, key: &'static str) {
+        self.may_be_gone.insert(key);
     }
 
     /// A leader serves that has decided everything asked before: what it shows is the truth.
