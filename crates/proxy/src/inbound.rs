@@ -13,17 +13,17 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::access::Access;
+use crate::alert::{
+    ALERT_ACCESS_DENIED, ALERT_BAD_CERTIFICATE, ALERT_FATAL, ALERT_INTERNAL_ERROR, ControlRecord,
+};
 use crate::control::Cut;
 use crate::handshake::{self, HandshakeError, Handshaken, Session};
 use crate::live::{Inbound, Live, Verdict};
 use crate::metrics::Traffic;
 use crate::record::ContentType;
-use crate::relay::{ALERT_ACCESS_DENIED, ALERT_FATAL, ControlRecord, relay, reset_on_close};
+use crate::relay::{relay, reset_on_close};
 use crate::socket;
 use crate::worker::{Registered, Worker};
-
-const ALERT_BAD_CERTIFICATE: u8 = 42;
-const ALERT_INTERNAL_ERROR: u8 = 80;
 
 pub(crate) async fn serve(worker: Rc<Worker>, mut peer: TcpStream, from: SocketAddr) {
     let metrics = &worker.shared.metrics;

@@ -40,6 +40,7 @@ mod record;
 mod socket;
 
 mod access;
+mod alert;
 mod ask;
 mod error;
 mod metrics;

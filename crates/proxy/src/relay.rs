@@ -9,47 +9,38 @@
 //! its own. A reset becomes a reset. A peer that ends without `close_notify` may have been cut off by somebody else
 //! (RFC 8446 section 6.1), so the application sees a reset and not an end it could take for the whole.
 
+mod messages;
+mod slots;
+mod window;
+mod write;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::ops::Range;
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
-use crate::buffers::{Buffer, Pool, RECORDS_PER_ROUND, SMALL_BYTES};
+use crate::alert::{
+    ALERT_ACCESS_DENIED, ALERT_CLOSE_NOTIFY, ALERT_FATAL, ALERT_USER_CANCELED, ControlRecord,
+};
+use crate::buffers::{Pool, RECORDS_PER_ROUND};
 use crate::control::{Control, Cut};
 use crate::handshake::{Kernel, Session};
 use crate::metrics::Traffic;
-use crate::record::{
-    CONTENT_BYTES_MAX, ContentType, HEADER_BYTES, Opened, Opener, PREFIX_BYTES_MAX, RecordError,
-    SUFFIX_BYTES_MAX, Sealer,
-};
+use crate::record::{CONTENT_BYTES_MAX, ContentType, Opened, Opener, RecordError, Sealer};
 use crate::tls::Era;
+use messages::{MESSAGE_KEY_UPDATE, MESSAGE_NEW_SESSION_TICKET, Messages};
+use slots::{Layout, poll_read_slots};
+use window::Window;
+use write::{Slices, reset, shutdown, write_buffer, write_slices};
 
-/// A round of full TLS 1.3 records: where a large read ends, so that a bulk sender's records end there too and no
-/// part of the next one has to be moved. Unit: bytes.
-const ROUND_BYTES: usize =
-    RECORDS_PER_ROUND * (HEADER_BYTES + CONTENT_BYTES_MAX + SUFFIX_BYTES_MAX);
-/// Opened records written to the application in one call.
-const SLICES_MAX: usize = 16;
-/// Records at most this long are moved together, which is cheaper than a slice each. Unit: bytes.
-const JOINED_BYTES_MAX: usize = 1024;
 /// Records in a row that carry nothing for the application before the peer is taken for hostile.
 const IDLE_RECORDS_MAX: u32 = 64;
-/// Longest handshake message after the handshake; a ticket holds our own certificate chain. Unit: bytes.
-const MESSAGE_BYTES_MAX: usize = 32 * 1024;
-
-const ALERT_CLOSE_NOTIFY: u8 = 0;
-const ALERT_USER_CANCELED: u8 = 90;
-pub(crate) const ALERT_FATAL: u8 = 2;
-pub(crate) const ALERT_ACCESS_DENIED: u8 = 49;
-const MESSAGE_NEW_SESSION_TICKET: u8 = 4;
-const MESSAGE_KEY_UPDATE: u8 = 24;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -199,17 +190,6 @@ async fn both(
 async fn ended(done: &Cell<bool>, source: &ReadHalf<'_>, way: Way) -> Ending {
     done.set(true);
     way.read_error(reset(source).await)
-}
-
-/// Waits until a socket is in error, and takes the error.
-async fn reset(socket: &ReadHalf<'_>) -> io::Error {
-    match socket.ready(Interest::ERROR).await {
-        Err(error) => error,
-        Ok(_) => match socket.as_ref().take_error() {
-            Ok(Some(error)) | Err(error) => error,
-            Ok(None) => io::ErrorKind::ConnectionReset.into(),
-        },
-    }
 }
 
 impl Link<'_> {
@@ -416,358 +396,6 @@ impl Link<'_> {
 struct Round {
     slices: Slices,
     is_closed: bool,
-}
-
-/// Handshake messages that are not whole yet.
-#[derive(Default)]
-struct Messages {
-    bytes: Vec<u8>,
-    idle_records: u32,
-}
-
-impl Messages {
-    fn is_partial(&self) -> bool {
-        !self.bytes.is_empty()
-    }
-
-    /// Takes out the first message if it is all there.
-    fn next(&mut self) -> Result<Option<(u8, Vec<u8>)>, RecordError> {
-        let Some([kind, length @ ..]) = self.bytes.first_chunk::<4>() else { return Ok(None) };
-        let kind = *kind;
-        let end = 4
-            + usize::from(length[0]) * 65_536
-            + usize::from(length[1]) * 256
-            + usize::from(length[2]);
-        if end > MESSAGE_BYTES_MAX {
-            return Err(RecordError::TooLong);
-        }
-        if self.bytes.len() < end {
-            return Ok(None);
-        }
-        let payload = self.bytes[4..end].to_vec();
-        self.bytes.drain(..end);
-        if self.bytes.is_empty() {
-            // Tickets come once in a connection's life: their room is not kept.
-            self.bytes = Vec::new();
-        }
-        Ok(Some((kind, payload)))
-    }
-}
-
-/// Where records and their contents lie in a buffer that is read into.
-#[derive(Clone, Copy)]
-struct Layout {
-    prefix_bytes: usize,
-    suffix_bytes: usize,
-}
-
-impl Layout {
-    const fn of(sealer: &Sealer) -> Self {
-        Self { prefix_bytes: sealer.prefix_bytes(), suffix_bytes: sealer.suffix_bytes() }
-    }
-
-    const fn slot_bytes(self) -> usize {
-        self.prefix_bytes + CONTENT_BYTES_MAX + self.suffix_bytes
-    }
-
-    /// Seals `content_bytes` that fill the slots of `buffer` one after the other; returns the length of the records,
-    /// which lie back to back.
-    fn seal(
-        self,
-        sealer: &mut Sealer,
-        buffer: &mut Buffer,
-        content_bytes: usize,
-    ) -> Result<usize, RecordError> {
-        let mut left = content_bytes;
-        let mut sealed = 0;
-        for slot in buffer.chunks_mut(self.slot_bytes()) {
-            if left == 0 {
-                break;
-            }
-            let content = left.min(CONTENT_BYTES_MAX);
-            sealed += sealer.seal(ContentType::ApplicationData, slot, content)?;
-            left -= content;
-        }
-        Ok(sealed)
-    }
-}
-
-/// Reads into the content of the first slot, or of all when the last read filled the first.
-///
-/// No buffer is held while there is nothing to read. The plain read of one slot also tells the runtime that the
-/// socket is drained when it comes back short, which a vectored one does not.
-fn poll_read_slots(
-    app: &mut ReadHalf<'_>,
-    cx: &mut Context<'_>,
-    pool: &Rc<Pool>,
-    layout: Layout,
-    is_bulk: bool,
-) -> Poll<io::Result<(Buffer, usize)>> {
-    let mut buffer = pool.large();
-    if !is_bulk {
-        let start = layout.prefix_bytes;
-        let mut content = ReadBuf::new(&mut buffer[start..start + CONTENT_BYTES_MAX]);
-        ready!(Pin::new(app).poll_read(cx, &mut content))?;
-        let read = content.filled().len();
-        return Poll::Ready(Ok((buffer, read)));
-    }
-    loop {
-        let mut slots = buffer.chunks_exact_mut(layout.slot_bytes());
-        let mut contents: [IoSliceMut<'_>; RECORDS_PER_ROUND] = std::array::from_fn(|_| {
-            let slot = slots.next().expect("a large buffer has room for a round");
-            IoSliceMut::new(&mut slot[layout.prefix_bytes..][..CONTENT_BYTES_MAX])
-        });
-        match app.try_read_vectored(&mut contents) {
-            Ok(read) => return Poll::Ready(Ok((buffer, read))),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                ready!(app.as_ref().poll_read_ready(cx))?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Poll::Ready(Err(error)),
-        }
-    }
-}
-
-/// The part of a read buffer that holds records not opened yet.
-struct Window {
-    buffer: Option<Buffer>,
-    start: usize,
-    end: usize,
-    /// The last read brought so much that the next one gets a large buffer.
-    is_bulk: bool,
-}
-
-impl Window {
-    /// Starts with what came in behind the handshake.
-    fn new(pool: &Rc<Pool>, incoming: &[u8]) -> Self {
-        if incoming.is_empty() {
-            return Self { buffer: None, start: 0, end: 0, is_bulk: false };
-        }
-        let mut buffer = pool.large();
-        buffer[..incoming.len()].copy_from_slice(incoming);
-        Self { buffer: Some(buffer), start: 0, end: incoming.len(), is_bulk: false }
-    }
-
-    fn has_whole_record(&self, opener: &Opener) -> Result<bool, RecordError> {
-        let Some(buffer) = &self.buffer else { return Ok(false) };
-        let bytes = &buffer[self.start..self.end];
-        Ok(opener.record_bytes(bytes)?.is_some_and(|record| record <= bytes.len()))
-    }
-
-    /// Moves the rest to the front of a buffer that has room for the record it starts; none is held for no rest.
-    fn make_room(&mut self, pool: &Rc<Pool>, opener: &Opener) -> Result<(), RecordError> {
-        let Some(mut buffer) = self.buffer.take() else { return Ok(()) };
-        let rest = self.start..self.end;
-        (self.start, self.end) = (0, rest.len());
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let wanted = opener.record_bytes(&buffer[rest.clone()])?.unwrap_or(0);
-        self.buffer = Some(if wanted > buffer.len() {
-            let mut larger = pool.large();
-            larger[..rest.len()].copy_from_slice(&buffer[rest]);
-            larger
-        } else {
-            buffer.copy_within(rest, 0);
-            buffer
-        });
-        Ok(())
-    }
-
-    /// Reads behind the rest. While there is nothing to read, no more than a rest is held.
-    fn poll_read(
-        &mut self,
-        peer: &mut ReadHalf<'_>,
-        cx: &mut Context<'_>,
-        pool: &Rc<Pool>,
-    ) -> Poll<io::Result<usize>> {
-        let fresh = || if self.is_bulk { pool.large() } else { pool.small() };
-        let mut buffer = self.buffer.take().unwrap_or_else(fresh);
-        let end = if buffer.is_large() { ROUND_BYTES } else { SMALL_BYTES };
-        let mut room = ReadBuf::new(&mut buffer[self.end..end]);
-        let polled = Pin::new(peer).poll_read(cx, &mut room);
-        let read = room.filled().len();
-        self.end += read;
-        if polled.is_pending() && self.end == 0 {
-            return Poll::Pending;
-        }
-        self.buffer = Some(buffer);
-        ready!(polled)?;
-        self.is_bulk = read >= SMALL_BYTES;
-        Poll::Ready(Ok(read))
-    }
-}
-
-/// Parts of a buffer to be written in order.
-#[derive(Default)]
-struct Slices {
-    ranges: [Range<u32>; SLICES_MAX],
-    count: usize,
-}
-
-impl Slices {
-    fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    fn is_full(&self) -> bool {
-        self.count == SLICES_MAX
-    }
-
-    fn bytes(&self) -> usize {
-        self.ranges[..self.count].iter().map(|range| range.len()).sum()
-    }
-
-    /// Adds a part; a short one is moved up to the end of the one before it.
-    fn push(&mut self, buffer: &mut Buffer, content: Range<usize>) {
-        let bytes = content.len();
-        if bytes <= JOINED_BYTES_MAX
-            && let Some(last) = self.ranges[..self.count].last_mut()
-        {
-            let end = last.end as usize;
-            buffer.copy_within(content, end);
-            last.end = narrow(end + bytes);
-            return;
-        }
-        self.ranges[self.count] = narrow(content.start)..narrow(content.end);
-        self.count += 1;
-    }
-
-    /// Drops what was written.
-    fn advance(&mut self, mut written: usize) {
-        let mut done = 0;
-        for range in &mut self.ranges[..self.count] {
-            let step = written.min(range.len());
-            range.start += narrow(step);
-            written -= step;
-            if range.start < range.end {
-                break;
-            }
-            done += 1;
-        }
-        self.ranges[..self.count].rotate_left(done);
-        self.count -= done;
-    }
-}
-
-fn narrow(offset: usize) -> u32 {
-    u32::try_from(offset).expect("buffers are far below 4 GB")
-}
-
-/// Writes the contents of opened records. They stay in their buffer, with the records behind them.
-async fn write_slices(
-    app: &mut WriteHalf<'_>,
-    source: &ReadHalf<'_>,
-    buffer: &Buffer,
-    mut slices: Slices,
-    way: Way,
-) -> Result<(), Ending> {
-    while !slices.is_empty() {
-        let write = poll_fn(|cx| {
-            if let [range] = &slices.ranges[..slices.count] {
-                let bytes = &buffer[range.start as usize..range.end as usize];
-                return Pin::new(&mut *app).poll_write(cx, bytes);
-            }
-            let parts: [IoSlice<'_>; SLICES_MAX] = std::array::from_fn(|at| {
-                let range = &slices.ranges[at];
-                let is_used = at < slices.count;
-                let bytes =
-                    if is_used { &buffer[range.start as usize..range.end as usize] } else { &[] };
-                IoSlice::new(bytes)
-            });
-            Pin::new(&mut *app).poll_write_vectored(cx, &parts[..slices.count])
-        });
-        let written = unless_reset(write, source, way).await?;
-        slices.advance(written);
-    }
-    Ok(())
-}
-
-/// Writes sealed records. If little is left of them when the socket is full, that moves to a small buffer.
-async fn write_buffer(
-    peer: &mut WriteHalf<'_>,
-    source: &ReadHalf<'_>,
-    buffer: Buffer,
-    range: Range<usize>,
-    way: Way,
-) -> Result<(), Ending> {
-    let (mut buffer, mut range) = (Some(buffer), range);
-    while !range.is_empty() {
-        let write = poll_fn(|cx| {
-            let held = buffer.as_ref().expect("is put back after every move");
-            let polled = Pin::new(&mut *peer).poll_write(cx, &held[range.clone()]);
-            if polled.is_pending() && held.is_large() && range.len() <= SMALL_BYTES {
-                buffer = buffer.take().map(|large| large.moved(range.clone()));
-                range = 0..range.len();
-            }
-            polled
-        });
-        let written = unless_reset(write, source, way).await?;
-        range.start += written;
-    }
-    Ok(())
-}
-
-/// Completes a write, or fails as soon as the socket that fed it is reset: while the reader is slow nobody reads
-/// from the sender, and its reset would go unnoticed.
-async fn unless_reset(
-    write: impl Future<Output = io::Result<usize>>,
-    source: &ReadHalf<'_>,
-    way: Way,
-) -> Result<usize, Ending> {
-    let mut write = pin!(write);
-    // Most writes complete at once; only a stalled one watches its source.
-    let first = poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await;
-    let written = match first {
-        Poll::Ready(written) => written,
-        Poll::Pending => {
-            tokio::select! {
-                biased;
-                written = &mut write => written,
-                // Dropping the write loses nothing: the connection ends here.
-                error = reset(source) => return Err(way.read_error(error)),
-            }
-        }
-    };
-    match written {
-        Ok(0) => Err(way.write_error(io::ErrorKind::WriteZero.into())),
-        Ok(written) => Ok(written),
-        Err(error) => Err(way.write_error(error)),
-    }
-}
-
-/// Sends FIN. A socket that the other side already took down is as good as ended.
-async fn shutdown(half: &mut WriteHalf<'_>) -> io::Result<()> {
-    match half.shutdown().await {
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-        other => other,
-    }
-}
-
-/// A sealed record that carries an alert or a short message.
-pub(crate) struct ControlRecord {
-    bytes: [u8; PREFIX_BYTES_MAX + CONTROL_BYTES_MAX + SUFFIX_BYTES_MAX],
-    length: usize,
-}
-
-/// Unit: bytes.
-const CONTROL_BYTES_MAX: usize = 8;
-
-impl ControlRecord {
-    pub(crate) fn seal(
-        sealer: &mut Sealer,
-        content_type: ContentType,
-        content: &[u8],
-    ) -> Result<Self, RecordError> {
-        let mut bytes = [0; PREFIX_BYTES_MAX + CONTROL_BYTES_MAX + SUFFIX_BYTES_MAX];
-        bytes[sealer.prefix_bytes()..][..content.len()].copy_from_slice(content);
-        let length = sealer.seal(content_type, &mut bytes, content.len())?;
-        Ok(Self { bytes, length })
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
 }
 
 #[cfg(test)]
