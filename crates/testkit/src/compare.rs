@@ -288,8 +288,19 @@ fn is_hash(key: &str) -> bool {
 /// The rows in an order that depends on nothing random.
 fn sorted(rows: &[Json], scrub: &Scrub) -> Vec<Json> {
     let mut rows = rows.to_vec();
-    rows.sort_by_cached_key(|row| scrub.text(&row.compact()).0);
+    rows.sort_by_cached_key(|row| scrub.text(&without_serial(row).compact()).0);
     rows
+}
+
+/// The row without its serial number, which is random where it is not counted.
+fn without_serial(row: &Json) -> Json {
+    match row {
+        Json::Object(fields) => {
+            let kept = fields.iter().filter(|(name, _)| name != "SerialNumber");
+            Json::Object(kept.cloned().collect())
+        }
+        other => other.clone(),
+    }
 }
 
 fn shown(value: &Json) -> String {

@@ -77,6 +77,13 @@ impl Client {
         self.send("GET", path, &[], b"")
     }
 
+    /// As [`Client::get`], for a question that may be held for nearly `silence`.
+    pub fn get_within(&self, path: &str, silence: Duration) -> io::Result<Answer> {
+        let pending = self.begin("GET", path, &[], b"")?;
+        pending.stream.set_read_timeout(Some(silence))?;
+        pending.finish()
+    }
+
     pub fn put(&self, path: &str, body: impl AsRef<[u8]>) -> io::Result<Answer> {
         self.send("PUT", path, &[], body.as_ref())
     }

@@ -19,8 +19,9 @@ use testkit::scrub::Scrub;
 const SHOWN_LINES_MAX: usize = 6;
 
 /// Replicated indexes, in JSON and in tables: how far two agents have counted is chance.
-static INDEX: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r#"((?:Create|Modify)Index"?:?\s*)\d+"#).expect("a fixed expression"));
+static INDEX: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"((?:Create|Modify)Index"?:?\s*)\d+"#).expect("a fixed expression")
+});
 
 /// One command line.
 pub(crate) struct Line {

@@ -2,6 +2,7 @@
 //!
 //! They need the real programs that `scripts/peers test` installs.
 
+mod certificates;
 mod client_commands;
 mod command_script;
 mod differential;
@@ -9,3 +10,4 @@ mod dns;
 mod durability;
 mod house;
 mod interop;
+mod minted;

@@ -1,9 +1,9 @@
 //! `/v1/agent/check*`: every kind of check, its answers, and the ways to get one wrong.
 
-use testkit::differential::{Step, Wanted, get, post, put, step};
+use testkit::differential::{Step, get, post, put, step};
 use testkit::process::Spec;
 
-const WANTED: &[Wanted] = &[];
+use super::row;
 
 fn register(body: &str) -> Step {
     put("/v1/agent/check/register", body).name(&format!("register {body}"))
@@ -75,6 +75,10 @@ fn fields() {
     ] {
         steps.push(register(body));
     }
+    for taken in ["snake2", "snake3", "snake4", "grpc3", "alias4", "x"] {
+        // Ours took them.
+        steps.push(put(format!("/v1/agent/check/deregister/{taken}"), ""));
+    }
     steps.extend([
         // Kinds that go out and look are critical until they have; what they say is their own matter.
         get("/v1/agent/checks").ignore("/*/Output").ignore("/*/Status"),
@@ -99,7 +103,19 @@ fn fields() {
         put("/v1/agent/checks", ""),
         get("/v1/agent/check/nothing/ttl"),
     ]);
-    super::run("agent_check_fields", steps, WANTED);
+    let mut wanted = super::whole(
+        &[
+            r#"register {"name":"snake2","ttl":"1h","success_before_passing":1}"#,
+            r#"register {"name":"snake3","ttl":"1h","failures_before_critical":1}"#,
+            r#"register {"name":"snake4","ttl":"1h","output_max_size":100}"#,
+            r#"register {"name":"grpc3","grpc":"127.0.0.1:1","grpc_use_tls":false,"interval":"1h"}"#,
+            r#"register {"name":"alias4","alias_service":"none"}"#,
+            r#"register {"Name":"checkid","TTL":"1h","CheckID":"x"}"#,
+        ],
+        "every spelling that files and later versions know is taken",
+    );
+    wanted.push(row("register []", "body", "Go's own dump of a type"));
+    super::run("agent_check_fields", steps, &wanted);
 }
 
 #[test]
@@ -176,7 +192,7 @@ fn time_to_live() {
             .ignore("/*/Status"),
         get("/v1/health/checks/none"),
     ]);
-    super::run("agent_check_ttl", steps, WANTED);
+    super::run("agent_check_ttl", steps, &[]);
 }
 
 #[test]
@@ -237,7 +253,7 @@ fn kinds_that_look() {
         register(r#"{"Name":"grpc","GRPC":"127.0.0.1:1","Interval":"100ms"}"#),
         get("/v1/agent/checks?filter=CheckID+==+grpc").until("\"grpc\""),
     ];
-    super::run_with("agent_check_kinds", spec, steps, WANTED);
+    super::run_with("agent_check_kinds", spec, steps, &[]);
 }
 
 #[test]
@@ -285,9 +301,11 @@ fn toward_a_server() {
             ),
         )
         .name("register tls"),
-        look("tls", "critical"),
+        look("tls", "Get"),
         check("counted", "/200", r#","SuccessBeforePassing":3,"FailuresBeforeCritical":3"#),
         look("counted", "passing"),
     ];
-    super::run("agent_check_http", steps, WANTED);
+    let wanted =
+        [row("posted until hello", "body/posted/Output", "short answers are not asked for packed")];
+    super::run("agent_check_http", steps, &wanted);
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use testkit::differential::{Step, Wanted, collect, delete, get, post, put, step};
+use testkit::differential::{Step, collect, delete, get, post, put, step};
 
-const WANTED: &[Wanted] = &[];
+use super::row;
 
 fn register(body: &str) -> Step {
     put("/v1/agent/service/register", body).name(&format!("register {body}"))
@@ -101,6 +101,10 @@ fn fields() {
             );
         }
     }
+    for taken in ["negative", "toolarge", "tagport", "kind", "checkid", "checkid2"] {
+        // One of the two took them.
+        steps.push(put(format!("/v1/agent/service/deregister/{taken}"), ""));
+    }
     steps.extend([
         get("/v1/agent/services"),
         get("/v1/agent/services?pretty"),
@@ -142,7 +146,30 @@ fn fields() {
         step("OPTIONS", "/v1/agent/service/register", ""),
         put("/v1/agent/services", ""),
     ]);
-    super::run("agent_service_fields", steps, WANTED);
+    let mut wanted = super::whole(
+        &[
+            r#"register {"Name":"negative","Port":-1}"#,
+            r#"service after {"Name":"negative","Port":-1}"#,
+            r#"register {"Name":"toolarge","Port":65536}"#,
+            r#"service after {"Name":"toolarge","Port":65536}"#,
+            r#"register {"Name":"tagport","TaggedAddresses":{"lan":{"Address":"10.0.0.1","Port":70000}}}"#,
+            r#"service after {"Name":"tagport","TaggedAddresses":{"lan":{"Address":"10.0.0.1","Port":70000}}}"#,
+            r#"register {"Name":"kind","Kind":"nothing"}"#,
+            r#"service after {"Name":"kind","Kind":"nothing"}"#,
+        ],
+        "what is no port and no kind is refused",
+    );
+    wanted.extend(super::whole(
+        &[
+            r#"register {"Name":"checkid","Check":{"ID":"a","CheckID":"b","TTL":"10s"}}"#,
+            r#"service after {"Name":"checkid","Check":{"ID":"a","CheckID":"b","TTL":"10s"}}"#,
+            r#"register {"Name":"checkid2","Check":{"check_id":"c","ttl":"10s","deregister_critical_service_after":"90m","success_before_passing":2}}"#,
+            r#"service after {"Name":"checkid2","Check":{"check_id":"c","ttl":"10s","deregister_critical_service_after":"90m","success_before_passing":2}}"#,
+        ],
+        "every spelling that files and later versions know is taken",
+    ));
+    wanted.push(row("register []", "body", "Go's own dump of a type"));
+    super::run("agent_service_fields", steps, &wanted);
 }
 
 #[test]
@@ -264,6 +291,8 @@ fn sidecars() {
                 .name(&format!("sidecar after {body}")),
         );
     }
+    // Ours took it.
+    steps.push(put("/v1/agent/service/deregister/db", "").name("the other spelling goes again"));
     steps.extend([
         get("/v1/agent/services"),
         get("/v1/agent/checks").ignore("/*/Output").ignore("/*/Status"),
@@ -272,8 +301,8 @@ fn sidecars() {
         get("/v1/agent/service/web-sidecar-proxy").name("sidecar after a change of its parent"),
         register(r#"{"Name":"web","Port":8081}"#),
         get("/v1/agent/service/web-sidecar-proxy").name("sidecar after its parent came without it"),
-        put("/v1/agent/service/deregister/db", ""),
-        get("/v1/agent/service/db-sidecar-proxy").name("sidecar after its parent went"),
+        put("/v1/agent/service/deregister/db2", ""),
+        get("/v1/agent/service/db2-sidecar-proxy").name("sidecar after its parent went"),
         put("/v1/agent/service/deregister/api-sidecar-proxy", ""),
         get("/v1/agent/service/api").name("parent after its sidecar went"),
         // Hash blocking on one local service.
@@ -295,7 +324,15 @@ fn sidecars() {
         put("/v1/agent/service/deregister/api", ""),
         collect("removal"),
     ]);
-    super::run("agent_service_sidecars", steps, WANTED);
+    let wanted = super::whole(
+        &[
+            r#"register {"name":"db","port":5432,"connect":{"sidecar_service":{"port":20001,"proxy":{"upstreams":[{"destination_name":"web","local_bind_port":9191,"datacenter":"dc1","destination_type":"service","local_bind_address":"127.0.0.2","config":{"connect_timeout_ms":5000,"camelCase":1},"mesh_gateway":{"mode":"local"}}],"config":{"local_connect_timeout_ms":2000,"bind_address":"127.0.0.1"},"local_service_address":"127.0.0.3","local_service_port":99}}}}"#,
+            r#"service after {"name":"db","port":5432,"connect":{"sidecar_service":{"port":20001,"proxy":{"upstreams":[{"destination_name":"web","local_bind_port":9191,"datacenter":"dc1","destination_type":"service","local_bind_address":"127.0.0.2","config":{"connect_timeout_ms":5000,"camelCase":1},"mesh_gateway":{"mode":"local"}}],"config":{"local_connect_timeout_ms":2000,"bind_address":"127.0.0.1"},"local_service_address":"127.0.0.3","local_service_port":99}}}}"#,
+            r#"sidecar after {"name":"db","port":5432,"connect":{"sidecar_service":{"port":20001,"proxy":{"upstreams":[{"destination_name":"web","local_bind_port":9191,"datacenter":"dc1","destination_type":"service","local_bind_address":"127.0.0.2","config":{"connect_timeout_ms":5000,"camelCase":1},"mesh_gateway":{"mode":"local"}}],"config":{"local_connect_timeout_ms":2000,"bind_address":"127.0.0.1"},"local_service_address":"127.0.0.3","local_service_port":99}}}}"#,
+        ],
+        "every spelling that files and later versions know is taken",
+    );
+    super::run("agent_service_sidecars", steps, &wanted);
 }
 
 #[test]
@@ -413,5 +450,5 @@ fn health_and_maintenance() {
             r#"{"ID":"w2","Name":"web","Port":2}"#,
         ),
     ]);
-    super::run("agent_service_health", steps, WANTED);
+    super::run("agent_service_health", steps, &[]);
 }

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use testkit::differential::{Step, Wanted, collect, get, put};
+use testkit::differential::{Step, collect, get, put};
 
-const WANTED: &[Wanted] = &[];
+use super::row;
+
+/// Why a node that is not there has another index than 1.
+const NO_NODE: &str = "has the index of the tables, so that who waits learns that it went";
 
 fn register(body: &str) -> Step {
     put("/v1/catalog/register", body)
@@ -169,7 +172,11 @@ fn reading() {
         get("/v1/catalog/service/web?cached").name("cached again"),
         get("/v1/catalog/services?cached").unordered("/*").name("services cached again"),
     ]);
-    super::run("catalog_reading", steps, WANTED);
+    let wanted = [
+        row("GET /v1/catalog/node/none", "header x-consul-index", NO_NODE),
+        row("GET /v1/catalog/node-services/none", "header x-consul-index", NO_NODE),
+    ];
+    super::run("catalog_reading", steps, &wanted);
 }
 
 #[test]
@@ -187,23 +194,23 @@ fn writing() {
         r#"{"Node":"x","Address":"1.2.3.4","Service":{}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Service":{"ID":"only-id"}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Port":"80"}}"#,
-        r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Port":-1}}"#,
-        r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Port":70000}}"#,
-        r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Kind":"nothing"}}"#,
+        r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"odd","Port":-1}}"#,
+        r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"odd","Port":70000}}"#,
+        r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"odd","Kind":"nothing"}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Kind":"connect-proxy"}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Kind":"connect-proxy","Port":1}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Kind":"connect-proxy","Proxy":{"DestinationServiceName":"web"}}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Kind":"connect-proxy","Port":1,"Proxy":{"DestinationServiceName":"*"}}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Kind":"connect-proxy","Port":1,"Connect":{"Native":true},"Proxy":{"DestinationServiceName":"web"}}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Proxy":{"DestinationServiceName":"web"}}}"#,
-        r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Weights":{"Passing":-1,"Warning":1}}}"#,
-        r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Weights":{"Passing":70000,"Warning":1}}}"#,
+        r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"odd","Weights":{"Passing":-1,"Warning":1}}}"#,
+        r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"odd","Weights":{"Passing":70000,"Warning":1}}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Service":{"Service":"s","Meta":{"":"empty"}}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Service":{"service":"lower","port":5,"tags":["a"]}}"#,
         r#"{"node":"lower","address":"1.2.3.5","node_meta":{"a":"b"},"NodeMeta":{"c":"d"}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Check":{}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Check":{"Name":"n"}}"#,
-        r#"{"Node":"x","Address":"1.2.3.4","Check":{"Name":"n","Status":"nothing"}}"#,
+        r#"{"Node":"x","Address":"1.2.3.4","Check":{"Name":"odd","Status":"nothing"}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Check":{"Name":"n","Status":"passing","ServiceID":"missing"}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Check":{"Node":"other","Name":"n","Status":"passing"}}"#,
         r#"{"Node":"x","Address":"1.2.3.4","Check":{"CheckID":"d","Name":"n","Status":"passing","Definition":{"HTTP":"http://x","Interval":"10s","Timeout":"1s","DeregisterCriticalServiceAfter":"1m","TCP":"a:1","Header":{"a":["b"]},"Method":"GET","TLSSkipVerify":true}}}"#,
@@ -226,6 +233,9 @@ fn writing() {
     ] {
         steps.push(register(body).name(&format!("register {body}")));
     }
+    // The real one took them.
+    steps.push(deregister(r#"{"Node":"x","ServiceID":"odd"}"#));
+    steps.push(deregister(r#"{"Node":"x","CheckID":"odd"}"#));
     steps.extend([
         get("/v1/catalog/nodes"),
         get("/v1/catalog/node/x"),
@@ -275,7 +285,27 @@ fn writing() {
         get("/v1/catalog/node/alpha"),
         get("/v1/catalog/service/web"),
     ]);
-    super::run("catalog_writing", steps, WANTED);
+    let mut wanted = super::whole(
+        &[
+            r#"register {"Node":"x","Address":"1.2.3.4","Service":{"Service":"odd","Port":-1}}"#,
+            r#"register {"Node":"x","Address":"1.2.3.4","Service":{"Service":"odd","Port":70000}}"#,
+            r#"register {"Node":"x","Address":"1.2.3.4","Service":{"Service":"odd","Kind":"nothing"}}"#,
+            r#"register {"Node":"x","Address":"1.2.3.4","Service":{"Service":"odd","Weights":{"Passing":-1,"Warning":1}}}"#,
+            r#"register {"Node":"x","Address":"1.2.3.4","Service":{"Service":"odd","Weights":{"Passing":70000,"Warning":1}}}"#,
+            r#"register {"Node":"x","Address":"1.2.3.4","Check":{"Name":"odd","Status":"nothing"}}"#,
+        ],
+        "what is no port, kind, weight or status is refused",
+    );
+    wanted.extend([
+        row("GET /v1/catalog/node/lower", "header x-consul-index", NO_NODE),
+        row("GET /v1/catalog/node/alpha (2)", "header x-consul-index", NO_NODE),
+        row(
+            "GET /v1/health/node/still",
+            "header x-consul-index",
+            "a check written again as it is moves no index",
+        ),
+    ]);
+    super::run("catalog_writing", steps, &wanted);
 }
 
 #[test]
@@ -321,5 +351,16 @@ fn blocking() {
         get("/v1/catalog/service/web"),
         get("/v1/catalog/node/a"),
     ];
-    super::run("catalog_blocking", steps, WANTED);
+    let unborn = "who waits for a service is not woken by others";
+    let wanted = [
+        row("answer of unborn", "header x-consul-index", unborn),
+        row("answer of unborn", "body length", unborn),
+        row(
+            "answer of connect",
+            "header x-consul-index",
+            "never below the index of what is shown, lest a change be slept over",
+        ),
+        row("GET /v1/catalog/node/a", "header x-consul-index", NO_NODE),
+    ];
+    super::run("catalog_blocking", steps, &wanted);
 }

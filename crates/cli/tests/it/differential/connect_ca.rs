@@ -3,9 +3,15 @@
 use std::time::Duration;
 
 use testkit::command::Cli;
-use testkit::differential::{Step, Wanted, collect, delete, get, post, put, step};
+use testkit::differential::{Step, collect, delete, get, post, put, step};
 
-const WANTED: &[Wanted] = &[];
+use super::row;
+
+/// Why some names get no identity.
+const SEGMENTS: &str = "an identity's path is of the characters SPIFFE allows";
+/// Why leaves begin at the index of their root.
+const LEAF_INDEX: &str = "a leaf costs no entry of the log";
+const LONGEST: &str = "leaf of the longest name";
 
 #[test]
 fn roots_and_leaves() {
@@ -40,7 +46,7 @@ fn roots_and_leaves() {
         get("/v1/agent/connect/ca/leaf/under_score"),
         get("/v1/agent/connect/ca/leaf/dot.ted"),
         get("/v1/agent/connect/ca/leaf/*"),
-        get(format!("/v1/agent/connect/ca/leaf/{}", "l".repeat(200))),
+        get(format!("/v1/agent/connect/ca/leaf/{}", "l".repeat(200))).name(LONGEST),
         get("/v1/agent/connect/ca/leaf/web?dc=dc9"),
         get("/v1/agent/connect/ca/leaf/web?ns=default"),
         get("/v1/agent/connect/ca/leaf/web?stale"),
@@ -53,7 +59,36 @@ fn roots_and_leaves() {
         get("/v1/connect/ca/nothing"),
         get("/v1/agent/connect/nothing"),
     ];
-    super::run("connect_ca_reading", steps, WANTED);
+    let mut wanted = super::whole(
+        &[
+            "GET /v1/agent/connect/ca/leaf/sp%20ace",
+            "GET /v1/agent/connect/ca/leaf/a%2Fb",
+            "GET /v1/agent/connect/ca/leaf/uml%C3%BC",
+            "GET /v1/agent/connect/ca/leaf/*",
+        ],
+        SEGMENTS,
+    );
+    wanted.extend(
+        ["header x-consul-index", "body/CreateIndex", "body/ModifyIndex"].into_iter().flat_map(
+            |at| {
+                [
+                    "GET /v1/agent/connect/ca/leaf/web",
+                    "GET /v1/agent/connect/ca/leaf/web (2)",
+                    "GET /v1/agent/connect/ca/leaf/web?pretty",
+                    "GET /v1/agent/connect/ca/leaf/web?index={index}&wait=50ms",
+                    "GET /v1/agent/connect/ca/leaf/web?index=1&wait=50ms",
+                    "GET /v1/agent/connect/ca/leaf/never-registered",
+                    "GET /v1/agent/connect/ca/leaf/UPPER",
+                    "GET /v1/agent/connect/ca/leaf/under_score",
+                    "GET /v1/agent/connect/ca/leaf/dot.ted",
+                    LONGEST,
+                    "GET /v1/agent/connect/ca/leaf/web?stale",
+                ]
+                .map(|step| row(step, at, LEAF_INDEX))
+            },
+        ),
+    );
+    super::run("connect_ca_reading", steps, &wanted);
 }
 
 #[test]
@@ -92,7 +127,21 @@ fn configuration() {
             get("/v1/connect/ca/roots").unordered("/Roots").name(&format!("roots after {body}")),
         );
     }
-    super::run("connect_ca_configuration", steps, WANTED);
+    let wanted = [
+        row("write null", "transport", "the real one breaks the connection"),
+        row(
+            r#"write {"Provider":"consul","Config":{"PrivateKey":"junk","RootCert":"junk"}}"#,
+            "body",
+            "the key is looked at first",
+        ),
+        row(
+            r#"write {"Provider":"consul","Config":{"PrivateKey":"junk"}}"#,
+            "body",
+            "a private key is not said back",
+        ),
+        row(r#"write {"Provider":"vault","Config":{}}"#, "body", "there is no such provider yet"),
+    ];
+    super::run("connect_ca_configuration", steps, &wanted);
 }
 
 #[test]
@@ -119,7 +168,7 @@ fn rotation() {
         get("/v1/connect/ca/roots").unordered("/Roots").name("roots with larger keys"),
         get("/v1/agent/connect/ca/leaf/later"),
     ];
-    super::run("connect_ca_rotation", steps, WANTED);
+    super::run("connect_ca_rotation", steps, &[]);
 }
 
 /// Settings that bring a root certificate and key of our own, made for this run.
@@ -226,5 +275,11 @@ fn authorize() {
         post("/v1/agent/connect/authorize?pretty", question("web", "api"))
             .name("authorize indented"),
     ]);
-    super::run("connect_authorize", steps, WANTED);
+    let wanted = super::whole(
+        &[
+            r#"authorize {"Target":"web","ClientCertURI":"spiffe://{domain}/ns/default/dc/dc1/svc/a%2Fb"}"#,
+        ],
+        SEGMENTS,
+    );
+    super::run("connect_authorize", steps, &wanted);
 }

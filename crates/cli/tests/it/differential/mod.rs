@@ -35,6 +35,16 @@ fn run_with(noun: &str, spec: impl Fn(&Path) -> Spec + Sync, steps: Vec<Step>, w
     testkit::differential::run(noun, env!("CARGO_BIN_EXE_lictor"), spec, steps, wanted);
 }
 
+/// Rows for steps that one side refuses and the other takes, so that all of their answers differ.
+fn whole(steps: &[&'static str], reason: &'static str) -> Vec<Wanted> {
+    steps.iter().map(|step| Wanted { step, at: "*", reason }).collect()
+}
+
+/// One row of a table of wanted differences.
+fn row(step: &'static str, at: &'static str, reason: &'static str) -> Wanted {
+    Wanted { step, at, reason }
+}
+
 /// A web server that answers with the status its path names, so that checks of both agents look at the same thing.
 ///
 /// It goes on until the tests end: its thread sits in `accept`, and nothing but the process holds it.
