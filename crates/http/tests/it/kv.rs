@@ -26,7 +26,7 @@ async fn values_come_back() {
     world.put("/v1/kv/d/%FF%3Cx%26", "").await;
     world.put("/v1/kv/d/sub/y", "").await;
     let keys = world.get("/v1/kv/d/?keys&separator=/").await;
-    assert_eq!(keys.text(), "[\"d/sub/\",\"d/\u{fffd}\\u003cx\\u0026\"]");
+    assert_eq!(keys.text(), "[\"d/sub/\",\"d/\\ufffd\\u003cx\\u0026\"]");
     assert_eq!(world.delete("/v1/kv/d/?recurse").await.text(), "true");
     assert_eq!(world.get("/v1/kv/d/?keys").await.status, 404);
     assert_eq!(world.get("/v1/kv/?keys&separator=/").await.text(), "[\"a\",\"empty\"]");
