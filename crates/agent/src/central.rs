@@ -55,7 +55,7 @@ impl Central {
         let defaults = self.service_defaults.get(own_name);
         let proxy = &mut merged.proxy;
 
-        let mut config = self.proxy_defaults.config.clone();
+        let mut config = self.proxy_defaults.config.clone().unwrap_or_default();
         set_protocol(&mut config, defaults);
         config.append(&mut proxy.config);
         proxy.config = config;
@@ -79,7 +79,8 @@ impl Central {
                 continue;
             }
             let mut config = OpaqueConfig::new();
-            if let Some(protocol) = self.proxy_defaults.config.get(PROTOCOL) {
+            let defaults = self.proxy_defaults.config.as_ref();
+            if let Some(protocol) = defaults.and_then(|config| config.get(PROTOCOL)) {
                 config.insert(PROTOCOL.to_owned(), protocol.clone());
             }
             set_protocol(&mut config, self.service_defaults.get(&upstream.destination_name));

@@ -4,6 +4,7 @@
 //! All three are read alike, and weakly: texts, numbers and truth values turn into one another. A
 //! list of one block in a proxy's free-form settings stays a list, where Consul makes it a block.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use model::config_entry::{
@@ -71,7 +72,11 @@ fn proxy_defaults(values: &Values<'_>) -> Result<ProxyDefaults, SettingError> {
     let entry = ProxyDefaults {
         kind: PROXY_DEFAULTS.to_owned(),
         name: PROXY_DEFAULTS_NAME.to_owned(),
-        config: fields.or_default("config")?,
+        config: match fields.get::<Node>("config")?.map(|node| node.value) {
+            // As weak reading has it.
+            Some(Value::List(list)) if list.is_empty() => Some(BTreeMap::new()),
+            _ => fields.get("config")?,
+        },
         mesh_gateway: fields.or_default("mesh_gateway")?,
         expose: fields.or_default("expose")?,
         meta: fields.or_default("meta")?,
@@ -122,7 +127,11 @@ impl fmt::Display for EntryError {
             EntryError::UnknownKind(kind) => write!(f, "invalid config entry kind: {kind}"),
             EntryError::Field(error) => match &error.problem {
                 Problem::Unknown { .. } => {
-                    write!(f, "1 error occurred:\n\t* invalid config key {:?}\n\n", error.key)
+                    let why = match error.key.eq_ignore_ascii_case("namespace") {
+                        true => ", namespaces are a consul enterprise feature",
+                        false => "",
+                    };
+                    write!(f, "1 error occurred:\n\t* invalid config key {:?}{why}\n\n", error.key)
                 }
                 Problem::WrongType { expected: "a block", found } => write!(
                     f,
@@ -174,6 +183,14 @@ mod tests {
             r#"{"Kind":"proxy-defaults","Name":"global","Config":{"a":{"b_c":"c"},"l":[1],"protocol":"http"},"MeshGateway":{"Mode":"local"},"Expose":{},"CreateIndex":0,"ModifyIndex":0}"#,
         );
         check(
+            r#"{"Kind":"proxy-defaults","Name":"global","Config":[]}"#,
+            r#"{"Kind":"proxy-defaults","Name":"global","Config":{},"MeshGateway":{},"Expose":{},"CreateIndex":0,"ModifyIndex":0}"#,
+        );
+        check(
+            r#"{"Kind":"proxy-defaults","Name":"global"}"#,
+            r#"{"Kind":"proxy-defaults","Name":"global","Config":null,"MeshGateway":{},"Expose":{},"CreateIndex":0,"ModifyIndex":0}"#,
+        );
+        check(
             r#"{"Kind":"service-defaults","Name":"web","Protocol":5,"ExternalSNI":"x","Meta":{"a":"b"},"ModifyIndex":7}"#,
             r#"{"Kind":"service-defaults","Name":"web","Protocol":"5","MeshGateway":{},"Expose":{},"ExternalSNI":"x","Meta":{"a":"b"},"CreateIndex":0,"ModifyIndex":0}"#,
         );
@@ -189,6 +206,11 @@ mod tests {
         check(
             r#"{"Kind":"service-defaults","Name":"web","Bogus":5}"#,
             "1 error occurred:\n\t* invalid config key \"Bogus\"\n\n",
+        );
+        check(
+            r#"{"Kind":"service-defaults","Name":"web","Namespace":"default"}"#,
+            "1 error occurred:\n\t* invalid config key \"Namespace\", namespaces are a consul \
+             enterprise feature\n\n",
         );
         check(
             r#"{"Kind":"proxy-defaults","Config":"x"}"#,

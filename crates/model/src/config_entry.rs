@@ -18,9 +18,8 @@ pub const PROXY_DEFAULTS_NAME: &str = "global";
 pub struct ProxyDefaults {
     pub kind: String,
     pub name: String,
-    /// Shown as `null` when empty.
-    #[serde(deserialize_with = "null_as_default", serialize_with = "crate::wire::empty_as_null")]
-    pub config: OpaqueConfig,
+    /// `null` when none was given.
+    pub config: Option<OpaqueConfig>,
     pub mesh_gateway: MeshGateway,
     pub expose: Expose,
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]

@@ -12,21 +12,6 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Writes an empty map as `null`, as Go does with one that was never made.
-pub(crate) fn empty_as_null<S, V>(
-    map: &std::collections::BTreeMap<String, V>,
-    serializer: S,
-) -> Result<S::Ok, S::Error>
-where
-    S: Serializer,
-    V: serde::Serialize,
-{
-    match map.is_empty() {
-        true => serializer.serialize_none(),
-        false => serializer.collect_map(map),
-    }
-}
-
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

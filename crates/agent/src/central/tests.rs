@@ -34,7 +34,7 @@ fn proxy(config: OpaqueConfig, upstreams: Vec<Upstream>) -> NodeService {
 
 fn central() -> Central {
     let global = ConfigEntry::ProxyDefaults(ProxyDefaults {
-        config: config(json!({"protocol": "tcp", "a": 2, "z": 3})),
+        config: Some(config(json!({"protocol": "tcp", "a": 2, "z": 3}))),
         mesh_gateway: MeshGateway { mode: "local".into() },
         ..ProxyDefaults::default()
     });
