@@ -187,7 +187,7 @@ impl HttpProbe {
         let answer = async move {
             let response = sender.send_request(request).await.map_err(|error| describe(&error))?;
             let status = response.status();
-            if follows && let Some(to) = redirect_target(status, response.headers(), uri) {
+            if follows && let Some(to) = redirect_target(status, response.headers(), uri)? {
                 let keeps_method = matches!(status.as_u16(), 307 | 308);
                 return Ok(Step::Redirect { to, keeps_method });
             }
@@ -230,11 +230,28 @@ impl HttpProbe {
     }
 }
 
-fn redirect_target(status: StatusCode, headers: &HeaderMap, from: &Uri) -> Option<Uri> {
+/// Where an answer sends to; `None` when it is one to take.
+///
+/// Errors: the place is missing, with Go's words.
+fn redirect_target(
+    status: StatusCode,
+    headers: &HeaderMap,
+    from: &Uri,
+) -> Result<Option<Uri>, String> {
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return None;
+        return Ok(None);
     }
-    let location = headers.get(header::LOCATION)?.to_str().ok()?;
+    match headers.get(header::LOCATION).map(|location| location.to_str()) {
+        Some(Ok(location)) => Ok(resolve(location, from)),
+        Some(Err(_)) => Ok(None),
+        // Those that ask for the very request again are an answer like any other then.
+        None if matches!(status.as_u16(), 307 | 308) => Ok(None),
+        None => Err(format!("{} response missing Location header", status.as_str())),
+    }
+}
+
+/// What `location` means on the page `from`.
+fn resolve(location: &str, from: &Uri) -> Option<Uri> {
     let to: Uri = location.parse().ok()?;
     if to.scheme().is_some() {
         return Some(to);
