@@ -64,8 +64,12 @@ pub(crate) async fn create(edge: &Edge, mut request: Request) -> Result<Response
     let Wanted { name, node, lock_delay, behavior, ttl, checks, node_checks, service_checks } =
         wanted;
     let has_checks = checks.is_some();
-    let checks = checks.unwrap_or_default();
+    let mut checks = checks.unwrap_or_default();
     let gives_up_defaults = is_checks_null || (has_checks && checks.is_empty());
+    // The default of old, which goes without saying.
+    if checks == [SERF_HEALTH] {
+        checks.clear();
+    }
     let mut node_checks = match node_checks {
         Some(node_checks) => node_checks,
         None if gives_up_defaults => Vec::new(),
