@@ -145,7 +145,7 @@ impl State {
     }
 
     /// The index of answers about `service`: its own, else when a service last went extinct, else
-    /// that of the tables `otherwise`.
+    /// what that of the instances of the name alone is, else that of the tables `otherwise`.
     pub(crate) fn service_index(&self, service: &str, mesh: bool, otherwise: &[Table]) -> u64 {
         let key = fold(service);
         let named = self.services.get(&*key).map(|row| row.index);
