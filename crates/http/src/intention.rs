@@ -214,7 +214,10 @@ pub(crate) async fn matching(edge: &Edge, request: Request) -> Result<Response, 
         let is_ours = *namespace == DEFAULT_NAMESPACE;
         shown.insert(asked, Some(list).filter(|list| is_ours && !list.is_empty()));
     }
-    response::json(&shown, request.pretty)
+    let mut response = response::json(&shown, request.pretty)?;
+    // With it a proxy decides alone what no intention speaks of.
+    response::set_default_policy(&mut response, edge.agent.settings().default_allow);
+    Ok(response)
 }
 
 /// Whether a connection would be allowed, as the servers see it.

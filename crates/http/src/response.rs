@@ -22,6 +22,7 @@ const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
 const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
 const LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
 const CONSISTENCY: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
+const DEFAULT_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-policy");
 const CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -135,6 +136,12 @@ pub(crate) fn set_cache(response: &mut Response, cache: &CacheInfo) {
     } else {
         headers.insert(CACHE, HeaderValue::from_static("MISS"));
     }
+}
+
+/// What holds for a connection that no intention speaks of.
+pub(crate) fn set_default_policy(response: &mut Response, allow: bool) {
+    let policy = HeaderValue::from_static(if allow { "allow" } else { "deny" });
+    response.headers_mut().insert(DEFAULT_POLICY, policy);
 }
 
 fn truth_header(value: bool) -> HeaderValue {
