@@ -9,5 +9,6 @@ mod differential;
 mod dns;
 mod durability;
 mod house;
+mod identity;
 mod interop;
 mod minted;

@@ -42,7 +42,7 @@ pub(crate) struct Wish<'a> {
     pub(crate) usages: &'a [ExtendedKeyUsagePurpose],
 }
 
-pub(crate) const BOTH: &[ExtendedKeyUsagePurpose] =
+const BOTH: &[ExtendedKeyUsagePurpose] =
     &[ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
 
 impl Default for Wish<'_> {

@@ -236,6 +236,10 @@ fn writing() {
     // The real one took them.
     steps.push(deregister(r#"{"Node":"x","ServiceID":"odd"}"#));
     steps.push(deregister(r#"{"Node":"x","CheckID":"odd"}"#));
+    // Every table moves on both sides, so that their indexes go together again.
+    steps.push(register(
+        r#"{"Node":"x","Address":"1.2.3.9","Service":{"Service":"after"},"Check":{"CheckID":"after","Name":"after"}}"#,
+    ));
     steps.extend([
         get("/v1/catalog/nodes"),
         get("/v1/catalog/node/x"),

@@ -168,7 +168,21 @@ fn rotation() {
         get("/v1/connect/ca/roots").unordered("/Roots").name("roots with larger keys"),
         get("/v1/agent/connect/ca/leaf/later"),
     ];
-    super::run("connect_ca_rotation", steps, &[]);
+    let together = "roots and settings change in one entry of the log";
+    let larger = "roots with larger keys";
+    let wanted = [
+        row("GET /v1/agent/connect/ca/leaf/web", "header x-consul-index", LEAF_INDEX),
+        row("GET /v1/agent/connect/ca/leaf/web", "body/CreateIndex", LEAF_INDEX),
+        row("GET /v1/agent/connect/ca/leaf/web", "body/ModifyIndex", LEAF_INDEX),
+        row("GET /v1/connect/ca/configuration", "body/ModifyIndex", together),
+        row("GET /v1/connect/ca/roots", "header x-consul-index", together),
+        row("roots are the same", "header x-consul-index", together),
+        row(larger, "body/Roots/0/ModifyIndex", together),
+        row(larger, "body/Roots/1/CreateIndex", together),
+        row(larger, "body/Roots/1/ModifyIndex", together),
+        row(larger, "body/Roots/2/ModifyIndex", together),
+    ];
+    super::run("connect_ca_rotation", steps, &wanted);
 }
 
 /// Settings that bring a root certificate and key of our own, made for this run.

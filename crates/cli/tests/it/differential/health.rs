@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use testkit::differential::{Step, collect, get, put};
 
+use super::row;
+
 fn register(body: &str) -> Step {
     put("/v1/catalog/register", body)
 }
@@ -131,7 +133,12 @@ fn reading() {
             get(format!("{path}?cached")).header("Cache-Control", "max-age=0, stale-if-error=10"),
         );
     }
-    super::run("health_reading", steps, &[]);
+    let labels = "a node may come to carry the label, or lose it";
+    let wanted = [
+        row("GET /v1/health/state/any?node-meta=rack:r0", "header x-consul-index", labels),
+        row("GET /v1/health/checks/web?node-meta=rack:r0", "header x-consul-index", labels),
+    ];
+    super::run("health_reading", steps, &wanted);
 }
 
 #[test]
