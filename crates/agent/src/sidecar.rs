@@ -51,7 +51,7 @@ pub(crate) fn plan(
     if own.tags.is_empty() {
         own.tags.clone_from(&parent.tags);
     }
-    if own.meta.is_empty() {
+    if own.meta.as_ref().is_none_or(|meta| meta.is_empty()) {
         own.meta.clone_from(&parent.meta);
     }
     let proxy = own.proxy.get_or_insert_default();

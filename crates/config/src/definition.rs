@@ -48,7 +48,7 @@ impl Decode for ServiceDefinition {
             tags: fields.or_default("tags")?,
             address: fields.or_default("address")?,
             tagged_addresses: fields.or_default("tagged_addresses")?,
-            meta: fields.or_default("meta")?,
+            meta: fields.get("meta")?,
             port: fields.or_default("port")?,
             weights: fields.get("weights")?,
             token: fields.or_default("token")?,

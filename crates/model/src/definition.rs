@@ -32,8 +32,9 @@ pub struct ServiceDefinition {
     pub address: String,
     #[serde(skip_serializing_if = "is_default")]
     pub tagged_addresses: BTreeMap<String, ServiceAddress>,
+    /// `None` when not given at all, which the catalog shows as `null`.
     #[serde(skip_serializing_if = "is_default")]
-    pub meta: BTreeMap<String, String>,
+    pub meta: Option<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "is_default")]
     pub port: u16,
     #[serde(skip_serializing_if = "is_default")]
@@ -278,7 +279,9 @@ impl ServiceDefinition {
             return Err(DefinitionError::Address);
         }
         self.checked_weights().map_err(DefinitionError::Weights)?;
-        validate_metadata(&self.meta, false).map_err(DefinitionError::Meta)?;
+        if let Some(meta) = &self.meta {
+            validate_metadata(meta, false).map_err(DefinitionError::Meta)?;
+        }
         let errors = self.registration_errors();
         if !errors.is_empty() {
             return Err(DefinitionError::Registration(errors));
@@ -372,7 +375,7 @@ impl ServiceDefinition {
             tags: self.tags.clone(),
             address: self.address.clone(),
             tagged_addresses: self.tagged_addresses.clone(),
-            meta: Some(self.meta.clone()).filter(|meta| !meta.is_empty()),
+            meta: self.meta.clone(),
             port: self.port,
             weights: self.checked_weights().unwrap_or_default(),
             enable_tag_override: self.enable_tag_override,
