@@ -132,9 +132,16 @@ impl fmt::Debug for IssuedCert {
 pub enum CaRequest {
     SetConfig(Box<CaConfiguration>),
     /// Replaces the root list if the roots index is still `expected_index`.
-    SetRoots { expected_index: u64, roots: Vec<CaRoot> },
+    SetRoots {
+        expected_index: u64,
+        roots: Vec<CaRoot>,
+    },
     /// Replaces roots and configuration together, under the same condition.
-    SetRootsAndConfig { expected_index: u64, roots: Vec<CaRoot>, config: Box<CaConfiguration> },
+    SetRootsAndConfig {
+        expected_index: u64,
+        roots: Vec<CaRoot>,
+        config: Box<CaConfiguration>,
+    },
     SetProviderState(Box<CaProviderState>),
     DeleteProviderState(String),
 }

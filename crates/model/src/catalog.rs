@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::Meta;
 use crate::check::HealthCheck;
 use crate::node::Node;
-use crate::service::{ConnectProxyConfig, NodeService, ServiceAddress, ServiceConnect, ServiceKind, Weights};
+use crate::service::{
+    ConnectProxyConfig, NodeService, ServiceAddress, ServiceConnect, ServiceKind, Weights,
+};
 use crate::wire::{is_default, null_as_default};
 
 /// Upserts a node and, when given, a service and checks of it, in one step.

@@ -15,7 +15,9 @@ pub const NODE_MAINTENANCE: &str = "_node_maintenance";
 /// Prefix of the check id of a service's maintenance.
 pub const SERVICE_MAINTENANCE_PREFIX: &str = "_service_maintenance:";
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckStatus {
     Passing,

@@ -129,5 +129,8 @@ pub enum ConfigEntryRequest {
     Upsert(TaggedConfigEntry),
     /// Upsert if the stored entry's modify index is this one; 0 means it must not exist.
     UpsertCas(TaggedConfigEntry, u64),
-    Delete { kind: String, name: String },
+    Delete {
+        kind: String,
+        name: String,
+    },
 }

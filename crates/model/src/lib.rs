@@ -13,16 +13,16 @@ pub mod id;
 pub mod time;
 mod wire;
 
+pub mod ca;
+pub mod catalog;
+pub mod check;
+pub mod config_entry;
+pub mod health;
+pub mod intention;
+pub mod kv;
 pub mod node;
 pub mod service;
-pub mod check;
-pub mod health;
-pub mod catalog;
-pub mod kv;
 pub mod session;
-pub mod intention;
-pub mod ca;
-pub mod config_entry;
 
 pub mod definition;
 pub mod spiffe;

@@ -22,34 +22,87 @@ pub type NodeMetaFilter = Vec<(String, String)>;
 /// A question. Equal questions may share one answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Query {
-    Nodes { node_meta: NodeMetaFilter },
-    Services { node_meta: NodeMetaFilter },
-    ServiceNodes { name: String, tags: Vec<String>, mesh: bool, node_meta: NodeMetaFilter },
-    NodeServices { node: String },
-    NodeServiceList { node: String },
-    GatewayServices { gateway: String },
-    NodeChecks { node: String },
-    ServiceChecks { name: String, node_meta: NodeMetaFilter },
+    Nodes {
+        node_meta: NodeMetaFilter,
+    },
+    Services {
+        node_meta: NodeMetaFilter,
+    },
+    ServiceNodes {
+        name: String,
+        tags: Vec<String>,
+        mesh: bool,
+        node_meta: NodeMetaFilter,
+    },
+    NodeServices {
+        node: String,
+    },
+    NodeServiceList {
+        node: String,
+    },
+    GatewayServices {
+        gateway: String,
+    },
+    NodeChecks {
+        node: String,
+    },
+    ServiceChecks {
+        name: String,
+        node_meta: NodeMetaFilter,
+    },
     /// Instances with node and checks. `mesh`: those that lead to `name` through the mesh.
-    Health { name: String, tags: Vec<String>, mesh: bool, passing_only: bool, node_meta: NodeMetaFilter },
+    Health {
+        name: String,
+        tags: Vec<String>,
+        mesh: bool,
+        passing_only: bool,
+        node_meta: NodeMetaFilter,
+    },
     /// `None`: checks in any state.
-    ChecksInState { status: Option<CheckStatus>, node_meta: NodeMetaFilter },
-    KvGet { key: String },
-    KvList { prefix: String },
+    ChecksInState {
+        status: Option<CheckStatus>,
+        node_meta: NodeMetaFilter,
+    },
+    KvGet {
+        key: String,
+    },
+    KvList {
+        prefix: String,
+    },
     /// Keys under a prefix; with a separator, cut at its first occurrence after the prefix.
-    KvKeys { prefix: String, separator: String },
-    Session { id: String },
-    NodeSessions { node: String },
+    KvKeys {
+        prefix: String,
+        separator: String,
+    },
+    Session {
+        id: String,
+    },
+    NodeSessions {
+        node: String,
+    },
     Sessions,
     Intentions,
-    Intention { id: String },
-    IntentionExact { source: String, destination: String },
-    IntentionMatch { side: MatchSide, names: Vec<String> },
+    Intention {
+        id: String,
+    },
+    IntentionExact {
+        source: String,
+        destination: String,
+    },
+    IntentionMatch {
+        side: MatchSide,
+        names: Vec<String>,
+    },
     CaRoots,
     CaConfiguration,
-    ConfigEntry { kind: String, name: String },
+    ConfigEntry {
+        kind: String,
+        name: String,
+    },
     /// Empty kind: all kinds.
-    ConfigEntries { kind: String },
+    ConfigEntries {
+        kind: String,
+    },
 }
 
 /// An answer's rows, shared with the state they were read from.

@@ -11,7 +11,9 @@ use crate::wire::{is_default, null_as_default};
 /// Free-form settings whose keys belong to the proxy that reads them.
 pub type OpaqueConfig = BTreeMap<String, Value>;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum ServiceKind {
     #[default]
     #[serde(rename = "")]

@@ -34,11 +34,9 @@ pub(crate) mod bytes {
         deserializer: D,
     ) -> Result<Vec<u8>, D::Error> {
         if !deserializer.is_human_readable() {
-            return Ok(
-                Option::<serde_bytes::ByteBuf>::deserialize(deserializer)?
-                    .map(serde_bytes::ByteBuf::into_vec)
-                    .unwrap_or_default(),
-            );
+            return Ok(Option::<serde_bytes::ByteBuf>::deserialize(deserializer)?
+                .map(serde_bytes::ByteBuf::into_vec)
+                .unwrap_or_default());
         }
         match Option::<String>::deserialize(deserializer)? {
             None => Ok(Vec::new()),
