@@ -45,6 +45,7 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
                 .is_some_and(|inner| matches!(inner, rustls::Error::InvalidMessage(_)));
             match is_garbage {
                 true => "tls: first record does not look like a TLS handshake".to_owned(),
+                false if error.kind() == std::io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
                 false => format!("tls: {error}"),
             }
         },
