@@ -12,7 +12,7 @@ fn parent(sidecar: ServiceDefinition) -> ServiceDefinition {
         id: "web1".into(),
         port: 8080,
         tags: vec!["t".into()],
-        meta: [("m".to_owned(), "1".to_owned())].into(),
+        meta: Some([("m".to_owned(), "1".to_owned())].into()),
         connect: Some(ConnectDefinition {
             native: false,
             sidecar_service: Some(Box::new(sidecar)),
