@@ -292,7 +292,7 @@ mod tests {
         );
         check_body(
             r#"{"Name":"a","Check":{"TTL":10500000000,"deregister_critical_service_after":"1m"},"Checks":[{"Interval":"0","CheckID":"z"}]}"#,
-            r#"{"Name":"a","Checks":[{"TTL":"10.5s","DeregisterCriticalServiceAfter":"1m0s"},{"ID":"z"}]}"#,
+            r#"{"Name":"a","Checks":[{"ID":"z"},{"TTL":"10.5s","DeregisterCriticalServiceAfter":"1m0s"}]}"#,
         );
         check_body(
             r#"{"Name":"a","Connect":{"Proxy":{},"sidecar_service":{"proxy":{"upstreams":[{"destination_name":"x","local_bind_port":1}]}}}}"#,

@@ -167,7 +167,10 @@ mod tests {
         assert!(relations.relate(Opaque::Uuid, "a", "x"));
         assert!(relations.relate(Opaque::Uuid, "a", "x"));
         assert!(!relations.relate(Opaque::Uuid, "a", "y"));
-        assert!(!relations.relate(Opaque::Uuid, "b", "y"));
+        assert!(!relations.relate(Opaque::Uuid, "b", "x"));
+        // A slip is not remembered.
+        assert!(relations.relate(Opaque::Uuid, "a", "x"));
+        assert!(relations.relate(Opaque::Uuid, "b", "y"));
         assert!(relations.relate(Opaque::Index, "a", "y"));
     }
 }

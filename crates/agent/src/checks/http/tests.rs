@@ -93,8 +93,12 @@ async fn statuses() {
     check("/404", Critical, "404 Not Found Output: hello /404").await;
     check("/500", Critical, "500 Internal Server Error Output: hello /500").await;
     check("/302?/200", Passing, "200 OK Output: hello /200").await;
-    check("/302", Critical, "302 Found Output: hello /302").await;
     check("/big", Passing, "200 OK Output: 01234567890123456789").await;
+    let url = format!("http://{server}/302");
+    let outcome = run(&probe(url.as_str())).await;
+    let want = format!("Get \"{url}\": 302 response missing Location header");
+    assert_eq!(outcome, Outcome::critical(want));
+    check("/307", Critical, "307 Temporary Redirect Output: hello /307").await;
 }
 
 #[tokio::test]
