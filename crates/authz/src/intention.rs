@@ -3,7 +3,8 @@
 //! [`IntentionTable`] is what a data plane asks, once per connection; [`winning`] answers for one pair over any
 //! store that can look a pair up; [`matching`] lists what bears on a name. All three follow one rule: the most
 //! specific intention wins, the destination counts before the source, so exact to exact (9) before any to exact (8)
-//! before exact to any (6) before any to any (5). If none matches, the default policy decides.
+//! before exact to any (6) before any to any (5). If none matches, the default policy decides. Names match
+//! whatever their letter case.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -103,7 +104,7 @@ impl IntentionTable {
             }
             let index = u32::try_from(kept.len()).expect("fewer than 2^32 intentions");
             let rank = rank(&intention);
-            let best = by_source.entry(intention.source_name.clone()).or_insert(index);
+            let best = by_source.entry(intention.source_name.to_lowercase()).or_insert(index);
             if let Some(held) = kept.get(*best as usize)
                 && is_better(rank, intention.action, held)
             {
@@ -125,13 +126,18 @@ impl IntentionTable {
 
     /// The intention that decides for `source`, `None` if the default policy does.
     pub fn winning(&self, source: &str) -> Option<&Intention> {
-        let index = self.exact.get(source).copied().or(self.fallback)?;
+        let exact = match is_lower_case(source) {
+            true => self.exact.get(source),
+            false => self.exact.get(source.to_lowercase().as_str()),
+        };
+        let index = exact.copied().or(self.fallback)?;
         Some(&self.intentions[index as usize])
     }
 
     /// Decides whether `source` may connect; `default_allow` when no intention matches.
     ///
-    /// Shape: never allocates; one hash lookup. `source` is a service of the default namespace.
+    /// Shape: one hash lookup; allocates only for a name with capital letters. `source` is a service of
+    /// the default namespace.
     pub fn decide(&self, source: &str, default_allow: bool) -> Decision<'_> {
         decision(self.winning(source), default_allow)
     }
@@ -212,7 +218,20 @@ fn is_on_side(intention: &Intention, side: MatchSide, name: &str) -> bool {
         MatchSide::Source => &intention.source_name,
         MatchSide::Destination => &intention.destination_name,
     };
-    own == name || own == WILDCARD
+    own == WILDCARD || is_same_name(own, name)
+}
+
+/// Names are compared whatever their letter case, as the catalog compares them: a rule about `Web`
+/// must hold for `web`.
+fn is_same_name(one: &str, other: &str) -> bool {
+    one == other
+        || (!(is_lower_case(one) && is_lower_case(other))
+            && one.to_lowercase() == other.to_lowercase())
+}
+
+/// Whether a name is its own lower case. Names beyond ASCII are not looked into.
+fn is_lower_case(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
 }
 
 /// Intentions of other namespaces come only from Enterprise agents and say nothing about ours; one for any

@@ -190,3 +190,24 @@ fn time_per_decision() {
         println!("{count} intentions: {each:?} ({allowed} allowed)");
     }
 }
+
+#[test]
+fn letter_case_opens_no_door() {
+    let intention = |source: &str, destination: &str| {
+        Arc::new(Intention {
+            source_name: source.to_owned(),
+            destination_name: destination.to_owned(),
+            action: IntentionAction::Deny,
+            ..Intention::default()
+        })
+    };
+    let check = |written: (&str, &str), asked: (&str, &str)| {
+        let table = IntentionTable::new(asked.1, [intention(written.0, written.1)]);
+        assert!(!table.decide(asked.0, true).allowed, "{written:?} {asked:?}");
+    };
+    check(("Web", "Db"), ("web", "db"));
+    check(("web", "db"), ("WEB", "DB"));
+    check(("Wéb", "DB"), ("wÉb", "db"));
+    check(("*", "DB"), ("web", "db"));
+    check(("WEB", "*"), ("web", "db"));
+}
