@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent::AgentSettings;
-use agent::settings::{API_LEVEL, CheckSettings, MetricsSettings, NodeSettings, Ports, SyncSettings};
+use agent::settings::{
+    API_LEVEL, CheckSettings, MetricsSettings, NodeSettings, Ports, SyncSettings,
+};
 use config::AgentConfig;
 use model::query::Token;
 use replica::Rules;
@@ -96,10 +98,7 @@ pub(crate) fn agent(config: &AgentConfig, node_id: &str) -> AgentSettings {
             deregister_after_min: settings.check_deregister_interval_min.to_std(),
             reap_interval: settings.check_reap_interval.to_std(),
         },
-        sync: SyncSettings {
-            interval: settings.ae_interval.to_std(),
-            ..SyncSettings::default()
-        },
+        sync: SyncSettings { interval: settings.ae_interval.to_std(), ..SyncSettings::default() },
         sidecar_ports: config.sidecar_ports.clone().unwrap_or(no_ports()),
         central_service_config: settings.enable_central_service_config,
         default_allow: config.default_intention_allow,
@@ -131,12 +130,10 @@ fn server_port(config: &AgentConfig) -> u16 {
 
 pub(crate) fn dns(config: &AgentConfig) -> dns::Settings {
     let settings = &config.settings.dns_config;
-    let seconds = |span: model::time::GoDuration| {
-        u32::try_from(span.to_std().as_secs()).unwrap_or(u32::MAX)
-    };
+    let seconds =
+        |span: model::time::GoDuration| u32::try_from(span.to_std().as_secs()).unwrap_or(u32::MAX);
     let count = |number: i64| usize::try_from(number).unwrap_or_default();
-    let service_ttl =
-        settings.service_ttl.iter().map(|(name, ttl)| (name.clone(), seconds(*ttl)));
+    let service_ttl = settings.service_ttl.iter().map(|(name, ttl)| (name.clone(), seconds(*ttl)));
     dns::Settings {
         domain: config.domain.clone(),
         alt_domain: config.alt_domain.clone(),

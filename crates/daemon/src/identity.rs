@@ -17,7 +17,8 @@ pub(crate) fn node_id(config: &AgentConfig) -> Result<String, Error> {
     };
     let path = folder.join(FILE);
     let fail = |source| Error::File { path: path.clone(), source };
-    std::fs::create_dir_all(folder).map_err(|source| Error::File { path: folder.clone(), source })?;
+    std::fs::create_dir_all(folder)
+        .map_err(|source| Error::File { path: folder.clone(), source })?;
     let kept = match std::fs::read_to_string(&path) {
         Ok(text) => Some(text.trim().to_ascii_lowercase()).filter(|id| !id.is_empty()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,

@@ -5,6 +5,7 @@
 //! are obeyed until the end. Deliberately absent: any rule about what is served.
 
 mod assemble;
+mod bootstrap;
 mod identity;
 mod os;
 mod signals;
@@ -54,6 +55,8 @@ pub enum Error {
     Agent(#[from] agent::Error),
     #[error(transparent)]
     Dns(#[from] dns::ServeError),
+    #[error("config_entries.bootstrap: {0}")]
+    ConfigEntry(config::config_entry::EntryError),
     #[error("cannot serve HTTPS: {0}")]
     Https(String),
     #[error("cannot listen for signals")]
@@ -91,14 +94,16 @@ pub async fn run(config: AgentConfig, surroundings: Surroundings) -> Result<(), 
     os::raise_open_files();
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let sockets = Sockets::bind(&config)?;
-    let node_id = identity::node_id(&config)?;
     let pid_file = match config.settings.pid_file.as_str() {
         "" => None,
-        path => Some(os::PidFile::create(path.as_ref()).map_err(|source| Error::File {
-            path: path.into(),
-            source,
-        })?),
+        path => Some(
+            os::PidFile::create(path.as_ref())
+                .map_err(|source| Error::File { path: path.into(), source })?,
+        ),
     };
+    // From here on whatever is made is for this user alone: the log holds the authority's key.
+    os::keep_files_private();
+    let node_id = identity::node_id(&config)?;
     let (reloads, mut reload_requests) = mpsc::channel(RELOADS_WAITING_MAX);
     let running = Running::start(config, node_id, surroundings, sockets, reloads).await?;
     os::notify_service_manager("READY=1");
@@ -134,16 +139,9 @@ impl Running {
             let (settings, stop) = (dns_settings.clone(), life.stop.clone());
             bound.serve(cluster.clone(), settings, stop, &life.tasks)?;
         }
+        bootstrap::spawn(&config, cluster, &life)?;
         tracing::info!(node = %config.node_name, id = %node_id, "agent started");
-        Ok(Self {
-            config,
-            node_id,
-            surroundings,
-            server,
-            agent,
-            dns_settings,
-            edges: life,
-        })
+        Ok(Self { config, node_id, surroundings, server, agent, dns_settings, edges: life })
     }
 
     /// Obeys signals and requests until the end. Errors: the server could not go on.

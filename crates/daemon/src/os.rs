@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Raises the soft limit of open files to the hard one: every watcher and every proxied connection
 /// takes a descriptor. Failing that is no reason not to start.
-pub fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -18,12 +18,17 @@ pub fn raise_open_files() {
     }
 }
 
+/// Takes from group and others every right to what this process makes from now on.
+pub(crate) fn keep_files_private() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
 /// A file with the process id, removed when dropped.
 #[derive(Debug)]
-pub struct PidFile(PathBuf);
+pub(crate) struct PidFile(PathBuf);
 
 impl PidFile {
-    pub fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
         std::fs::write(path, std::process::id().to_string())?;
         Ok(Self(path.to_owned()))
     }
@@ -38,7 +43,7 @@ impl Drop for PidFile {
 
 /// Tells the service manager how far we are (`READY=1`, `STOPPING=1`, `RELOADING=1`), if one asked
 /// to be told by `NOTIFY_SOCKET`.
-pub fn notify_service_manager(state: &str) {
+pub(crate) fn notify_service_manager(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let send = || UnixDatagram::unbound()?.send_to(state.as_bytes(), &path);
     if let Err(error) = send() {

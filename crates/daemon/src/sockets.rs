@@ -50,7 +50,9 @@ impl Sockets {
             let handshake_max = config.settings.limits.https_handshake_timeout.to_std();
             for address in &config.listen.https {
                 let ListenAddress::Tcp(address) = address else {
-                    return Err(Error::Https("unix sockets need no TLS; use ports.http".to_owned()));
+                    return Err(Error::Https(
+                        "unix sockets need no TLS; use ports.http".to_owned(),
+                    ));
                 };
                 let listener = bind_tcp(*address, "HTTPS")?;
                 let acceptor = acceptor.clone();
