@@ -199,8 +199,9 @@ impl Builder<'_> {
         if settings.ui && !self.is_dev && !settings.ui_dir.is_empty() {
             return Err(self.invalid("ui_dir", "cannot be given together with ui; remove one"));
         }
+        let tls = self.tls();
         if settings.ports.https.0.is_some()
-            && (settings.cert_file.is_empty() || settings.key_file.is_empty())
+            && (tls.cert_file.is_empty() || tls.key_file.is_empty())
         {
             return Err(self.invalid(
                 "ports.https",

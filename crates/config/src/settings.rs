@@ -42,7 +42,7 @@ settings! {
         node_id: String = String::new(), check(node_id);
         /// Make the id at random, not from the machine.
         disable_host_node_id: bool = true;
-        node_meta: BTreeMap<String, String> = BTreeMap::new(), reload, check(node_meta);
+        node_meta: BTreeMap<String, String> = BTreeMap::new(), check(node_meta);
         datacenter: String = "dc1".to_owned(), check(datacenter);
         /// Empty: the own one.
         primary_datacenter: String = String::new();
@@ -139,10 +139,10 @@ settings! {
         session_ttl_min: GoDuration = GoDuration::from_secs(10);
 
         // TLS.
-        ca_file: String = String::new(), reload;
-        ca_path: String = String::new(), reload;
-        cert_file: String = String::new(), reload;
-        key_file: String = String::new(), reload;
+        ca_file: String = String::new();
+        ca_path: String = String::new();
+        cert_file: String = String::new();
+        key_file: String = String::new();
         /// `tls10`, `tls11`, `tls12` or `tls13`.
         tls_min_version: String = String::new(), check(tls::min_version);
         tls_cipher_suites: String = String::new();

@@ -182,12 +182,12 @@ pub(crate) const ROWS: &[Row] = &[
     report("serf_wan_allowed_cidrs", |s| !s.serf_wan_allowed_cidrs.is_empty(), NO_EFFECT),
     report("gossip_lan", |s| s.gossip_lan != Gossip::lan(), NO_EFFECT),
     report("gossip_wan", |s| s.gossip_wan != Gossip::wan(), NO_EFFECT),
-    report("autopilot", |s| s.autopilot != Autopilot::default(), NO_EFFECT),
     report(
-        "performance.rpc_hold_timeout",
-        |s| s.performance.rpc_hold_timeout != Performance::default().rpc_hold_timeout,
+        "performance.raft_multiplier",
+        |s| s.performance.raft_multiplier != Performance::default().raft_multiplier,
         NO_EFFECT,
     ),
+    report("autopilot", |s| s.autopilot != Autopilot::default(), NO_EFFECT),
     report("snapshot_agent", |s| !s.snapshot_agent.is_null(), NO_EFFECT),
     report(
         "disable_remote_exec",

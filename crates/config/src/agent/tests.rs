@@ -587,7 +587,7 @@ fn a_reload_tells_what_it_takes_over() {
     assert_eq!(
         changes,
         [
-            "node_meta reload",
+            "node_meta restart",
             "ports.http restart",
             "dns_config.node_ttl reload",
             "service reload",

@@ -26,7 +26,7 @@ settings! {
 settings! {
     /// Bounds on callers.
     pub struct Limits {
-        http_max_conns_per_client: i64 = 200, reload;
+        http_max_conns_per_client: i64 = 200;
         https_handshake_timeout: GoDuration = GoDuration::from_secs(5);
         rpc_handshake_timeout: GoDuration = GoDuration::from_secs(5);
         rpc_max_conns_per_client: i64 = 100;
@@ -34,7 +34,7 @@ settings! {
         rpc_rate: f64 = -1.0, reload;
         rpc_max_burst: i64 = 1000, reload;
         /// Bytes.
-        kv_max_value_size: u64 = 512 * 1024, reload;
+        kv_max_value_size: u64 = 512 * 1024;
         /// Bytes.
         txn_max_req_len: u64 = 512 * 1024, reload;
         /// Newer than 1.8, like the next.

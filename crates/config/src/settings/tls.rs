@@ -3,8 +3,8 @@
 settings! {
     /// One group a port, over defaults for all.
     pub struct Tls {
-        defaults: TlsGroup = TlsGroup::default(), reload;
-        https: TlsGroup = TlsGroup::default(), reload;
+        defaults: TlsGroup = TlsGroup::default();
+        https: TlsGroup = TlsGroup::default();
         grpc: TlsGroup = TlsGroup::default();
         internal_rpc: TlsGroup = TlsGroup::default();
     }
