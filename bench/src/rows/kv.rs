@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::time::Instant;
 
+use super::proxy::pair::Backend;
 use super::servers::{OURS, Pair, THEIRS};
 use crate::Plan;
 use crate::load::{HttpLoad, wrk};
@@ -68,17 +69,23 @@ fn probe_fdatasync(folder: &std::path::Path) -> Sample {
 pub(crate) fn reads(plan: &Plan) {
     let pair = Pair::start(plan);
     pair.put("/v1/kv/bench/key", "0123456789abcdef0123456789abcdef0123");
+    // What the load generator and the kernel allow at most: an answer without any work.
+    let null = Backend::nginx();
     for mode in ["", "?stale", "?consistent"] {
         for connections in [64, 1] {
-            let table = Table::measure(plan.passes, &[OURS, THEIRS], |subject| {
+            let table = Table::measure(plan.passes, &[OURS, THEIRS, "nginx null"], |subject| {
                 let agent = pair.of(subject);
+                let (address, pids) = match subject {
+                    "nginx null" => (([127, 0, 0, 1], null.port).into(), Vec::new()),
+                    _ => (agent.address(agent.ports.http), vec![agent.pid()]),
+                };
                 wrk(&HttpLoad {
-                    address: agent.address(agent.ports.http),
+                    address,
                     path: &format!("/v1/kv/bench/key{mode}"),
                     script: None,
                     connections,
                     seconds: plan.seconds,
-                    pids: &[agent.pid()],
+                    pids: &pids,
                 })
             });
             let mode = if mode.is_empty() { "default" } else { &mode[1..] };

@@ -1,6 +1,6 @@
 //! A pair of proxies with mutual TLS 1.3 between an application and a service, all on loopback.
 
-mod pair;
+pub(super) mod pair;
 
 use pair::{Backend, ProxyPair};
 

@@ -33,8 +33,8 @@ impl Drop for Process {
 }
 
 /// The service behind the pair.
-pub(super) struct Backend {
-    pub(super) port: u16,
+pub(in crate::rows) struct Backend {
+    pub(in crate::rows) port: u16,
     _process: Process,
     _folder: tempfile::TempDir,
 }
@@ -56,7 +56,7 @@ impl Backend {
         })
     }
 
-    pub(super) fn nginx() -> Self {
+    pub(in crate::rows) fn nginx() -> Self {
         Self::start(|port, folder| {
             let config = format!(
                 "worker_processes 1; daemon off; pid nginx.pid; error_log stderr crit;\n\
