@@ -193,9 +193,10 @@ settings! {
         recursors: Vec<String> = Vec::new(), reload;
 
         // Services and checks.
-        service: Option<ValidService> = None, reload;
+        /// One of each file; those of all files count.
+        service: Vec<ValidService> = Vec::new(), reload;
         services: Vec<ValidService> = Vec::new(), reload;
-        check: Option<ValidCheck> = None, reload;
+        check: Vec<ValidCheck> = Vec::new(), reload;
         checks: Vec<ValidCheck> = Vec::new(), reload;
         /// How long a change of output alone may wait before the catalog is told.
         check_update_interval: GoDuration = GoDuration::from_secs(300);

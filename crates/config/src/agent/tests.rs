@@ -242,12 +242,12 @@ fn what_consul_refuses() {
     );
     check(
         "service { name = \"a\" kind = \"connect-proxy\" }",
-        "-hcl:1:9: service: Proxy.DestinationServiceName must be non-empty for Connect proxy services; Port must be set \
+        "-hcl:1:9: service[0]: Proxy.DestinationServiceName must be non-empty for Connect proxy services; Port must be set \
          for a Connect proxy",
     );
     check(
         "service { name = \"a\" weights { passing = 0 } }",
-        "-hcl:1:9: service: Invalid Weights: Passing must be greater than 0",
+        "-hcl:1:9: service[0]: Invalid Weights: Passing must be greater than 0",
     );
     check(
         "ports { http = 1 } ports { dns = 2 }",
@@ -262,15 +262,15 @@ fn what_consul_refuses() {
 /// What Consul finds out only when it starts, or not at all.
 #[test]
 fn what_is_refused_earlier() {
-    check("service { tags = [\"a\"] }", "-hcl:1:9: service: Missing service name");
+    check("service { tags = [\"a\"] }", "-hcl:1:9: service[0]: Missing service name");
     check(
         "service { name = \"a\" check { http = \"x\" } }",
-        "-hcl:1:9: service: Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks",
+        "-hcl:1:9: service[0]: Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks",
     );
-    check("check { id = \"a\" name = \"b\" }", "-hcl:1:7: check: TTL must be > 0 for TTL checks");
+    check("check { id = \"a\" name = \"b\" }", "-hcl:1:7: check[0]: TTL must be > 0 for TTL checks");
     check(
         "check { name = \"b\" ttl = \"1s\" status = \"bogus\" }",
-        "-hcl:1:7: check: \"bogus\" is no status; write passing, warning or critical",
+        "-hcl:1:7: check[0]: \"bogus\" is no status; write passing, warning or critical",
     );
     check(
         "log_level = \"bogus\"",
@@ -464,7 +464,7 @@ fn sources_merge_as_in_consul() {
         "a.json",
         r#"{"recursors": ["3.3.3.3"], "node_meta": {"b": "2"}, "http_config": {"response_headers": {"Y": "3"}},
             "dns_config": {"node_ttl": "5s", "service_ttl": {"*": "3s"}}, "domain": "a", "alt_domain": "q",
-            "services": [{"name": "sa"}], "node_name": null}"#,
+            "services": [{"name": "sa"}], "service": {"name": "saa"}, "node_name": null}"#,
     );
     write("c.txt", "garbage");
     write("empty.hcl", "");
@@ -493,7 +493,7 @@ fn sources_merge_as_in_consul() {
     assert_eq!(config.settings.dns_config.service_ttl.len(), 1);
     assert_eq!((config.domain.as_str(), config.alt_domain.as_deref()), ("h", Some("q")));
     let services: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
-    assert_eq!(services, ["sa", "sb", "sbb"]);
+    assert_eq!(services, ["sa", "sb", "saa", "sbb"]);
     assert_eq!(config.listen.dns, ["127.0.0.1:5353".parse().unwrap()]);
     assert_eq!(config.node_name, "fake");
 }
