@@ -136,14 +136,9 @@ fn wrong_ones(mesh: &Mesh, service: &str, other: &str) -> Vec<(String, Minted)> 
     ];
     // The real proxy looks at none of these.
     if !is_substituted() {
-        let domain = &mesh.trust_domain;
         all.extend([
             ("another trust domain under our own root".to_owned(), sign(&[&foreign])),
             ("two names".to_owned(), sign(&[&uri, &mesh.uri("another")])),
-            (
-                "another datacenter".to_owned(),
-                sign(&[&format!("spiffe://{domain}/ns/default/dc/dc9/svc/{service}")]),
-            ),
             (
                 "a certificate that may sign".to_owned(),
                 mesh.authority.sign(&Wish { uris: &[&uri], is_ca: true, ..Wish::default() }),
@@ -243,6 +238,10 @@ fn a_server_without_the_right_identity_hears_nothing() {
     let client_only = [ExtendedKeyUsagePurpose::ClientAuth];
     let wish = Wish { uris: &[&uri], usages: &client_only, ..Wish::default() };
     wrong.push(("a leaf for clients only".to_owned(), mesh.authority.sign(&wish)));
+    // A client of another datacenter is welcome if its service is; a server is asked for by its datacenter, too.
+    let uri = format!("spiffe://{}/ns/default/dc/dc9/svc/db", mesh.trust_domain);
+    let wish = Wish { uris: &[&uri], ..Wish::default() };
+    wrong.push(("another datacenter".to_owned(), mesh.authority.sign(&wish)));
     for (name, minted) in wrong {
         server.show(&minted);
         let before = server.heard();

@@ -5,39 +5,17 @@
 
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use testkit::background::Background;
-use testkit::differential::{is_substituted, subject};
-use testkit::ports::free_port;
-use testkit::process::{Agent, Spec, consul};
-use testkit::toy::{Application, FAREWELL, dial, exchange, exchange_over, offer};
-use testkit::wait;
+use testkit::differential::is_substituted;
+use testkit::toy::{FAREWELL, dial, exchange_over, offer};
+
+use crate::mesh::Mesh;
+use crate::mesh::Side::{self, Ours, Real};
 
 /// What is sent both ways: more than all buffers on the way hold.
 const BULK_BYTES: usize = 1 << 20;
-/// Longest way from a change to its effect on new connections: a real proxy looks for instances, and a check of the
-/// sidecar's port runs, every second or so.
-const EFFECT_MAX: Duration = Duration::from_secs(30);
 /// Refused connections in a row that are looked at.
 const REFUSALS: usize = 5;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Ours,
-    Real,
-}
-use Side::{Ours, Real};
-
-impl Side {
-    fn program(self) -> PathBuf {
-        match self {
-            Ours => subject(env!("CARGO_BIN_EXE_lictor")),
-            Real => consul(),
-        }
-    }
-}
 
 #[test]
 fn our_agent_our_proxies() {
@@ -78,92 +56,6 @@ fn real_agent_real_db_our_web() {
 #[test]
 fn real_agent_real_proxies() {
     check(Real, Real, Real);
-}
-
-/// An agent with `db` and `web`, their proxies, and the port at which web's application finds db.
-struct Mesh {
-    agent: Agent,
-    application: Application,
-    upstream: u16,
-    db: Background,
-    web: Background,
-}
-
-impl Mesh {
-    fn start(agent: Side, db: Side, web: Side) -> Mesh {
-        let application = Application::start();
-        let (upstream, db_port, web_port) = (free_port(), free_port(), free_port());
-        let agent = Spec::new(agent.program())
-            .file("db.hcl", &db_definition(application.port, db_port))
-            .file("web.hcl", &web_definition(web_port, upstream))
-            .start();
-        let db = proxy(&db.program(), &agent, "db");
-        let web = proxy(&web.program(), &agent, "web");
-        Mesh { agent, application, upstream, db, web }
-    }
-
-    /// Waits until a new connection carries a word.
-    fn until_allowed(&self) {
-        let carried = wait::poll(EFFECT_MAX, || exchange(self.upstream, b"are you there?").ok());
-        assert!(carried.is_some(), "no connection is carried\n{}", self.logs());
-    }
-
-    /// Waits until a new connection ends without an answer.
-    fn until_refused(&self) {
-        let refused = wait::poll(EFFECT_MAX, || {
-            offer(self.upstream, b"are you there?").is_ok_and(|bytes| bytes == 0).then_some(())
-        });
-        assert!(refused.is_some(), "connections are still carried\n{}", self.logs());
-    }
-
-    fn logs(&self) -> String {
-        let (agent, db, web) = (self.agent.log(), self.db.log(), self.web.log());
-        format!("agent:\n{agent}\nproxy of db:\n{db}\nproxy of web:\n{web}")
-    }
-}
-
-/// `db` as the documentation shows it, with a check that finds the proxy sooner than the default one's ten seconds.
-fn db_definition(port: u16, proxy_port: u16) -> String {
-    format!(
-        r#"
-service {{
-  name = "db"
-  port = {port}
-  connect {{
-    sidecar_service {{
-      port  = {proxy_port}
-      check {{ name = "listening" tcp = "127.0.0.1:{proxy_port}" interval = "1s" }}
-    }}
-  }}
-}}
-"#
-    )
-}
-
-fn web_definition(proxy_port: u16, upstream: u16) -> String {
-    format!(
-        r#"
-service {{
-  name = "web"
-  port = 9
-  connect {{
-    sidecar_service {{
-      port  = {proxy_port}
-      check {{ name = "listening" tcp = "127.0.0.1:{proxy_port}" interval = "1s" }}
-      proxy {{
-        upstreams = [{{ destination_name = "db", local_bind_port = {upstream} }}]
-      }}
-    }}
-  }}
-}}
-"#
-    )
-}
-
-fn proxy(program: &Path, agent: &Agent, service: &str) -> Background {
-    let address = format!("-http-addr={}", agent.address(agent.ports.http));
-    let args = ["connect", "proxy", &address, "-sidecar-for", service, "-log-level=debug"];
-    Background::start(program, &args, agent.dir().join(format!("{service}-proxy.log")))
 }
 
 fn check(agent: Side, db: Side, web: Side) {
