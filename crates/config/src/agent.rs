@@ -200,8 +200,7 @@ impl Builder<'_> {
             return Err(self.invalid("ui_dir", "cannot be given together with ui; remove one"));
         }
         let tls = self.tls();
-        if settings.ports.https.0.is_some()
-            && (tls.cert_file.is_empty() || tls.key_file.is_empty())
+        if settings.ports.https.0.is_some() && (tls.cert_file.is_empty() || tls.key_file.is_empty())
         {
             return Err(self.invalid(
                 "ports.https",

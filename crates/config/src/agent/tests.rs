@@ -267,7 +267,10 @@ fn what_is_refused_earlier() {
         "service { name = \"a\" check { http = \"x\" } }",
         "-hcl:1:9: service[0]: Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks",
     );
-    check("check { id = \"a\" name = \"b\" }", "-hcl:1:7: check[0]: TTL must be > 0 for TTL checks");
+    check(
+        "check { id = \"a\" name = \"b\" }",
+        "-hcl:1:7: check[0]: TTL must be > 0 for TTL checks",
+    );
     check(
         "check { name = \"b\" ttl = \"1s\" status = \"bogus\" }",
         "-hcl:1:7: check[0]: \"bogus\" is no status; write passing, warning or critical",
