@@ -85,7 +85,7 @@ fn asks_for_help(command: &clap::Command, words: &[String]) -> bool {
     let has_child = command.get_positionals().any(clap::Arg::is_trailing_var_arg_set);
     words
         .iter()
-        .take_while(|word| *word != "--" && !(has_child && !word.starts_with('-')))
+        .take_while(|word| *word != "--" && (!has_child || word.starts_with('-')))
         .any(|word| HELP.contains(&word.as_str()))
 }
 

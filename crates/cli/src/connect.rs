@@ -14,14 +14,14 @@ use crate::output::CommandResult;
 pub(crate) enum Command {
     /// Work with the certificate authority.
     #[command(subcommand)]
-    Ca(ca::Command),
+    Ca(Box<ca::Command>),
     /// Run the built-in proxy of a service.
-    Proxy(proxy::Args),
+    Proxy(Box<proxy::Args>),
 }
 
 pub(crate) fn run(command: Command) -> CommandResult {
     match command {
-        Command::Ca(command) => ca::run(command),
+        Command::Ca(command) => ca::run(*command),
         Command::Proxy(args) => proxy::run(&args),
     }
 }
