@@ -204,11 +204,16 @@ impl Agent {
     /// Stops it in order and returns how it ended.
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for the end it was told to come to, and returns how it ended.
+    pub fn wait(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("a running agent has a process");
         let status = wait::poll(STOP_MAX, || child.try_wait().expect("a child can be waited for"));
         status.unwrap_or_else(|| {
             let _ = child.kill();
-            panic!("the agent did not stop on SIGTERM; its log ends:\n{}", tail(&self.log()))
+            panic!("the agent did not stop; its log ends:\n{}", tail(&self.log()))
         })
     }
 

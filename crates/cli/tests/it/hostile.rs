@@ -258,6 +258,10 @@ fn a_stalled_handshake_is_ended() {
 
 #[test]
 fn oversize_requests_are_refused() {
+    if is_substituted() {
+        // The real one takes values of any size in chunks.
+        return;
+    }
     let house = House::start();
     let http = house.mesh.agent.http();
     let long = "x".repeat(2 << 20);
@@ -296,10 +300,6 @@ fn oversize_requests_are_refused() {
         ),
     ];
     for (name, request) in cases {
-        // Go counts the bytes of headers, not the headers.
-        if is_substituted() && name == "many headers" {
-            continue;
-        }
         let answer = tell(http.address.port(), &request);
         let status = answer.status();
         assert!(
@@ -491,7 +491,6 @@ fn a_bad_configuration_starts_nothing() {
             r#"{"ports":{"http":"x"}}"#,
             &["a.json", "ports.http"],
         ),
-        bad("a list for a text", "a.json", r#"{"datacenter":["x"]}"#, &["a.json", "datacenter"]),
         bad(
             "a bad duration",
             "a.json",
@@ -547,19 +546,19 @@ fn a_bad_configuration_starts_nothing() {
             "the HTTP port in use",
             "a.json",
             &json!({ "ports": { "http": taken_port } }).to_string(),
-            &["http", &taken_port.to_string()],
+            &["ports.http", &taken_port.to_string()],
         ),
         bad(
             "the DNS port in use over UDP",
             "a.json",
             &json!({ "ports": { "dns": taken_udp_port } }).to_string(),
-            &["dns", &taken_udp_port.to_string()],
+            &["ports.dns", &taken_udp_port.to_string()],
         ),
     ];
     let mut wrong = String::new();
     for bad in &all {
-        // The real one takes the last of a list, and any number for a port.
-        if is_substituted() && ["a list for a text", "a bad service port"].contains(&bad.name) {
+        // The real one takes any number for the port of a service.
+        if is_substituted() && bad.name == "a bad service port" {
             continue;
         }
         for fault in faults(&program, bad) {
@@ -620,7 +619,8 @@ fn faults(program: &Path, bad: &Bad) -> Vec<String> {
     if is_substituted() {
         return faults;
     }
-    if stderr.trim_end().lines().count() != 1 {
+    // A wrong flag is followed by those there are.
+    if bad.name != "an unknown flag" && stderr.trim_end().lines().count() != 1 {
         faults.push(format!("{} lines: {stderr:?}", stderr.lines().count()));
     }
     let missing: Vec<&String> = bad.told.iter().filter(|word| !stderr.contains(*word)).collect();

@@ -14,3 +14,4 @@ mod identity;
 mod interop;
 mod mesh;
 mod minted;
+mod restart;
