@@ -246,7 +246,12 @@ impl<'b> Writer<'b> {
     }
 
     pub(crate) fn is_overfull(&self) -> bool {
-        self.out.len() > self.bytes_max
+        self.is_overfull_with(0)
+    }
+
+    /// Whether `bytes` more would not fit.
+    pub(crate) fn is_overfull_with(&self, bytes: usize) -> bool {
+        self.out.len() + bytes > self.bytes_max
     }
 
     /// Forgets what was written since `mark`; its records must not have been counted yet.

@@ -29,7 +29,9 @@ pub(crate) struct Instance {
     pub(crate) address: Option<IpAddr>,
     pub(crate) port: u16,
     pub(crate) weight: u16,
-    /// The node's metadata as TXT texts, when the target names the node.
+    /// Wire labels of the node's name before our domain.
+    pub(crate) node: Vec<u8>,
+    /// The node's metadata as TXT texts.
     pub(crate) meta: Arc<[String]>,
 }
 
@@ -93,20 +95,19 @@ impl Instance {
         datacenter: &str,
     ) -> Option<Self> {
         let own_address = !row.service.address.is_empty();
-        let (target, meta) = match address {
+        let node = node_labels(&row.node.name, datacenter)?;
+        let target = match address {
             Some(address) if own_address => {
                 let name = format!("{}.addr.{datacenter}", address_label(address));
-                (Target::InDomain(labels(&name)?), Arc::default())
+                Target::InDomain(labels(&name)?)
             }
-            Some(_) => (
-                Target::InDomain(node_labels(&row.node.name, datacenter)?),
-                meta_texts(&row.node.meta),
-            ),
-            None => (Target::Foreign(labels(row.address())?), Arc::default()),
+            Some(_) => Target::InDomain(node.clone()),
+            None => Target::Foreign(labels(row.address())?),
         };
+        let meta = meta_texts(&row.node.meta);
         let weights = row.service.weights;
         let weight = if status == CheckStatus::Warning { weights.warning } else { weights.passing };
-        Some(Self { target, address, port: row.service.port, weight, meta })
+        Some(Self { target, address, port: row.service.port, weight, node, meta })
     }
 }
 

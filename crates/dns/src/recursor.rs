@@ -75,8 +75,9 @@ fn is_answer_to(question: &[u8], answer: &[u8]) -> bool {
     answer.len() >= 12 && question[..2] == answer[..2] && answer[2] & 0x80 != 0
 }
 
-/// The addresses recursors know for a host, IPv4 and IPv6. Empty when nobody knows.
-pub(crate) async fn resolve(settings: &Settings, host: &[u8]) -> Vec<IpAddr> {
+/// The addresses recursors know for a host, IPv4 and IPv6, with their times to live in seconds. Empty
+/// when nobody knows.
+pub(crate) async fn resolve(settings: &Settings, host: &[u8]) -> Vec<(IpAddr, u32)> {
     let mut addresses = Vec::new();
     for qtype in [TYPE_A, TYPE_AAAA] {
         let id: u16 = rand::random();
@@ -96,24 +97,32 @@ pub(crate) async fn resolve(settings: &Settings, host: &[u8]) -> Vec<IpAddr> {
 
 /// Address records of an answer whose question ends at `at`, whatever their owner: the chain of
 /// aliases before them is the recursor's affair.
-fn addresses_in(answer: &[u8], at: usize) -> Option<Vec<IpAddr>> {
+fn addresses_in(answer: &[u8], at: usize) -> Option<Vec<(IpAddr, u32)>> {
     let count = u16::from_be_bytes([*answer.get(6)?, *answer.get(7)?]);
     let mut rest = answer.get(at..)?;
     let mut addresses = Vec::new();
     for _ in 0..count.min(64) {
         let (record_type, _, after) = crate::message::skip_record(rest)?;
-        let data_end = rest.len() - after.len();
-        let data = &rest[..data_end];
+        let record = &rest[..rest.len() - after.len()];
+        // The time to live stands before the two bytes of the length, at the end the data.
         match record_type {
             TYPE_A => {
-                addresses.push(Ipv4Addr::from(*data.last_chunk::<4>()?).into());
+                let (head, data) = record.split_last_chunk::<4>()?;
+                addresses.push((Ipv4Addr::from(*data).into(), time_to_live(head)?));
             }
             TYPE_AAAA => {
-                addresses.push(Ipv6Addr::from(*data.last_chunk::<16>()?).into());
+                let (head, data) = record.split_last_chunk::<16>()?;
+                addresses.push((Ipv6Addr::from(*data).into(), time_to_live(head)?));
             }
             _ => {}
         }
         rest = after;
     }
     Some(addresses)
+}
+
+/// The time to live at the end of a record's head, which ends with the data's length.
+fn time_to_live(head: &[u8]) -> Option<u32> {
+    let (before, _length) = head.split_last_chunk::<2>()?;
+    Some(u32::from_be_bytes(*before.last_chunk::<4>()?))
 }

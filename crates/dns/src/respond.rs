@@ -31,6 +31,8 @@ const UDP_ANSWERS_MAX: usize = 8;
 const ANSWERS_MAX: usize = 4096;
 /// Names whose records are kept ready per thread. Names come from clients, so it is bounded.
 const CACHE_NAMES_MAX: usize = 16 * 1024;
+/// An IPv4 address record whose owner is a pointer.
+const ADDRESS_RECORD_BYTES: usize = 16;
 /// Servers named at the apex.
 const NAME_SERVERS_MAX: usize = 3;
 /// The service under which servers are registered.
@@ -67,7 +69,8 @@ pub(crate) enum Need {
 #[derive(Default)]
 pub(crate) struct Supplied {
     pub(crate) answers: HashMap<Query, Option<Arc<Body>>>,
-    pub(crate) hosts: HashMap<Vec<u8>, Vec<IpAddr>>,
+    /// Addresses with their times to live in seconds.
+    pub(crate) hosts: HashMap<Vec<u8>, Vec<(IpAddr, u32)>>,
 }
 
 /// Answers packets; one per thread, since it keeps prepared records.
@@ -147,7 +150,9 @@ impl Responder {
         }
         self.lower_name.clear();
         self.lower_name.extend(question.name.iter().map(u8::to_ascii_lowercase));
-        if let Some(prepared) = self.cached_service(supplied) {
+        if !matches!(question.qtype, TYPE_SOA | TYPE_NS)
+            && let Some(prepared) = self.cached_service(supplied)
+        {
             let (domain_offset, ttl) = (prepared.1, prepared.2);
             let asked = Asked { question: &question, transport, domain_offset };
             return self.service(&asked, &prepared.0, ttl, supplied, out);
@@ -190,6 +195,11 @@ impl Responder {
             return self.not_ours(question, out);
         };
         let asked = Asked { question, transport, domain_offset };
+        let is_reverse = matches!(lookup, Lookup::Reverse(_));
+        if matches!(question.qtype, TYPE_SOA | TYPE_NS) && !is_reverse {
+            // Asked of any name of ours, these are answered for the domain it is in.
+            return self.apex(&asked, supplied, out);
+        }
         match lookup {
             Lookup::Nothing => self.negative(&asked, Code::NxDomain, out),
             Lookup::Address(address) => self.address(&asked, address, out),
@@ -262,12 +272,12 @@ impl Responder {
         if asked.question.qtype == TYPE_SRV {
             return self.srv(asked, prepared, ttl, out);
         }
-        // Consul answers every other type with addresses, those of the fitting family.
+        // Consul answers questions for texts with addresses, too.
         let (v4, v6) = match asked.question.qtype {
             TYPE_A => (prepared.v4.len(), 0),
             TYPE_AAAA => (0, prepared.v6.len()),
-            TYPE_CNAME | TYPE_NS | TYPE_SOA | TYPE_PTR => (0, 0),
-            _ => (prepared.v4.len(), prepared.v6.len()),
+            TYPE_ANY | TYPE_TXT => (prepared.v4.len(), prepared.v6.len()),
+            _ => return self.negative(asked, Code::NoError, out),
         };
         if v4 + v6 == 0 {
             return match prepared.hosts.first() {
@@ -324,7 +334,10 @@ impl Responder {
             };
             let mark = writer.mark();
             let at = writer.srv(Name::Question, ttl, instance.weight, instance.port, target);
-            if writer.is_overfull() {
+            // Over UDP a target is of little use without its address: room for that is set aside.
+            let is_crowded = asked.transport == Transport::Udp
+                && writer.is_overfull_with((targets.len() + 1) * ADDRESS_RECORD_BYTES);
+            if writer.is_overfull() || (is_crowded && !targets.is_empty()) {
                 writer.rewind(mark);
                 break;
             }
@@ -344,6 +357,8 @@ impl Responder {
             }
             let mark = writer.mark();
             let owner = Name::At(*at);
+            let is_node = instance.target == Target::InDomain(instance.node.clone());
+            let meta_owner = if is_node { owner } else { Name::InDomain(&instance.node) };
             let mut records = 0;
             match instance.address {
                 Some(IpAddr::V4(address)) => writer.a(owner, ttl, address),
@@ -353,7 +368,7 @@ impl Responder {
             records += 1;
             if self.settings.node_meta_txt {
                 for text in instance.meta.iter() {
-                    writer.txt(owner, node_ttl, text.as_bytes());
+                    writer.txt(meta_owner, node_ttl, text.as_bytes());
                     records += 1;
                 }
             }
@@ -382,14 +397,14 @@ impl Responder {
         let mut writer = self.start(asked, out);
         let target = writer.pointing(Name::Question, TYPE_CNAME, ttl, Name::Foreign(host));
         writer.count(Section::Answer, 1);
-        for address in addresses {
+        for (address, ttl) in addresses {
             let mark = writer.mark();
             match (address, asked.question.qtype) {
                 (IpAddr::V4(address), TYPE_A | TYPE_ANY) => {
-                    writer.a(Name::At(target), ttl, *address);
+                    writer.a(Name::At(target), *ttl, *address);
                 }
                 (IpAddr::V6(address), TYPE_AAAA | TYPE_ANY) => {
-                    writer.aaaa(Name::At(target), ttl, *address);
+                    writer.aaaa(Name::At(target), *ttl, *address);
                 }
                 _ => continue,
             }
@@ -436,7 +451,7 @@ impl Responder {
         let wants = |wanted| qtype == wanted || qtype == TYPE_ANY;
         let address: Option<IpAddr> = node.address.parse().ok();
         if address.is_none()
-            && matches!(qtype, TYPE_A | TYPE_AAAA | TYPE_CNAME | TYPE_ANY)
+            && matches!(qtype, TYPE_A | TYPE_AAAA | TYPE_ANY)
             && let Some(host) = message::labels(&node.address)
         {
             return self.alias(asked, &host, ttl, supplied, out);
@@ -581,10 +596,9 @@ impl Responder {
         let Some(target) = name.as_deref().and_then(message::labels) else {
             return self.not_ours(asked.question, out);
         };
-        let ttl = self.settings.node_ttl;
         let mut writer = self.start(asked, out);
         if matches!(asked.question.qtype, TYPE_PTR | TYPE_ANY) {
-            writer.pointing(Name::Question, TYPE_PTR, ttl, Name::Foreign(&target));
+            writer.pointing(Name::Question, TYPE_PTR, 0, Name::Foreign(&target));
             writer.count(Section::Answer, 1);
         }
         finish(writer, asked.question)

@@ -191,6 +191,7 @@ fn answers_of_every_form() {
             "ad 0a010003.addr.dc1.Consul. 0 IN A 10.1.0.3",
             "ad n1.node.dc1.Consul. 0 IN A 10.0.0.1",
             "ad n1.node.dc1.Consul. 0 IN TXT k=v",
+            "ad n2.node.dc1.Consul. 0 IN TXT k=v",
         ],
     );
     check(
@@ -278,7 +279,7 @@ fn wide_services_are_cut_to_what_fits() {
     check(TYPE_A, Transport::Udp, None, 3, 512);
     check(TYPE_SRV, Transport::Udp, None, 3, 512);
     check(TYPE_A, Transport::Udp, Some(1232), 70, 1232);
-    check(TYPE_SRV, Transport::Udp, Some(1232), 25, 1232);
+    check(TYPE_SRV, Transport::Udp, Some(1232), 20, 1232);
     check(TYPE_A, Transport::Udp, Some(65535), 250, 4096);
     check(TYPE_A, Transport::Tcp, None, 1000, 65535);
     check(TYPE_SRV, Transport::Tcp, None, 1000, 65535);
