@@ -281,10 +281,7 @@ impl Responder {
         };
         if v4 + v6 == 0 {
             return match prepared.hosts.first() {
-                Some(host) => {
-                    let host = host.clone();
-                    self.alias(asked, &host, ttl, supplied, out)
-                }
+                Some(host) => self.alias(asked, host, ttl, Some(ttl), supplied, out),
                 None => self.negative(asked, Code::NoError, out),
             };
         }
@@ -381,11 +378,14 @@ impl Responder {
         finish(writer, asked.question)
     }
 
+    /// An alias and the addresses it leads to, as far as they are known. `addresses_ttl`: instead
+    /// of their own.
     fn alias(
         &mut self,
         asked: &Asked<'_>,
         host: &[u8],
         ttl: u32,
+        addresses_ttl: Option<u32>,
         supplied: &Supplied,
         out: &mut Vec<u8>,
     ) -> Verdict {
@@ -397,14 +397,15 @@ impl Responder {
         let mut writer = self.start(asked, out);
         let target = writer.pointing(Name::Question, TYPE_CNAME, ttl, Name::Foreign(host));
         writer.count(Section::Answer, 1);
-        for (address, ttl) in addresses {
+        for (address, own_ttl) in addresses {
             let mark = writer.mark();
+            let ttl = addresses_ttl.unwrap_or(*own_ttl);
             match (address, asked.question.qtype) {
                 (IpAddr::V4(address), TYPE_A | TYPE_ANY) => {
-                    writer.a(Name::At(target), *ttl, *address);
+                    writer.a(Name::At(target), ttl, *address);
                 }
                 (IpAddr::V6(address), TYPE_AAAA | TYPE_ANY) => {
-                    writer.aaaa(Name::At(target), *ttl, *address);
+                    writer.aaaa(Name::At(target), ttl, *address);
                 }
                 _ => continue,
             }
@@ -454,7 +455,7 @@ impl Responder {
             && matches!(qtype, TYPE_A | TYPE_AAAA | TYPE_ANY)
             && let Some(host) = message::labels(&node.address)
         {
-            return self.alias(asked, &host, ttl, supplied, out);
+            return self.alias(asked, &host, ttl, None, supplied, out);
         }
         let meta = meta_texts(&node.meta);
         let with_meta_txt = self.settings.node_meta_txt;
