@@ -32,18 +32,58 @@ macro_rules! both {
 }
 
 both! {
-    kv: super::kv(), super::KV_FILES, &[], &[];
+    kv: super::kv(), super::KV_FILES, &[], super::KV_WANTED;
     catalog: super::catalog(), super::SERVICE_FILES, &[], &[];
     services: super::services(), super::SERVICE_FILES, &[], &[];
     intention: super::intention(), super::INTENTION_FILES, &[], &[];
     connect_ca: super::connect_ca(), super::CA_FILES, &[], &[];
     config: super::config(), super::ENTRY_FILES, &[], &[];
     lock: super::lock(), &[], &[], &[];
-    watch: super::watch(), &[], &[], &[];
+    watch: super::watch(), &[], &[], super::WATCH_WANTED;
     maint: super::maint(), &[], &[], &[];
-    agent: super::agent(), super::AGENT_FILES, &[], &[];
+    agent: super::agent(), super::AGENT_FILES, super::AGENT_WANTED, super::VALIDATE_WANTED;
     leave: super::leave(), &[], &[], &[];
 }
+
+const fn wanted(step: &'static str, at: &'static str, reason: &'static str) -> Wanted {
+    Wanted { step, at, reason }
+}
+
+const BASE64: &str =
+    "ours stores nothing when the value is not base64, and says so by its exit code";
+const KV_WANTED: &[Wanted] = &[
+    wanted("kv put -base64 app/base64 ***", "code", BASE64),
+    wanted("kv get app/base64", "stdout", BASE64),
+    wanted("kv get -recurse app", "stdout", BASE64),
+    wanted("kv get -recurse -detailed app/", "stdout", BASE64),
+    wanted("kv get -recurse -base64 app/", "stdout", BASE64),
+    wanted("kv get -recurse", "stdout", BASE64),
+    wanted("kv export app/", "stdout", BASE64),
+    wanted(
+        "kv put -cas -modify-index=0 app/fresh x",
+        "code",
+        "index 0 means that the key must not exist, as in the API",
+    ),
+];
+
+const ORDER: &str =
+    "ours shows the keys of an object in their order, not in that of the real one's structs";
+const WATCH_WANTED: &[Wanted] = &[
+    wanted("watch -type=key -key=app/name", "stdout", ORDER),
+    wanted("watch -type=keyprefix -prefix=app/", "stdout", ORDER),
+    wanted("watch -type=nodes", "stdout", ORDER),
+    wanted("watch -type=service -service=web", "stdout", ORDER),
+    wanted("watch -type=service -service=web -tag=v1", "stdout", ORDER),
+    wanted("watch -type=service -service=consul -passingonly=true", "stdout", ORDER),
+    wanted("watch -type=checks", "stdout", ORDER),
+    wanted("watch -type=checks -state=passing", "stdout", ORDER),
+];
+
+const AGENT_WANTED: &[Wanted] = &[wanted("info", "stdout", "ours says what product it is")];
+const VALIDATE_WANTED: &[Wanted] = &[
+    wanted("validate good.hcl", "stderr", "the only kind of server there is needs no warning"),
+    wanted("validate good.json", "code", "client agents are not in this version"),
+];
 
 fn ours() -> PathBuf {
     subject(env!("CARGO_BIN_EXE_lictor"))
