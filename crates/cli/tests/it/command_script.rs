@@ -18,6 +18,12 @@ use testkit::scrub::Scrub;
 /// Lines that a report shows of a difference, from the first that differs on.
 const SHOWN_LINES_MAX: usize = 6;
 
+/// A date in words, such as `Monday, 23-Nov-26 06:27:14 UTC`: two sides are not asked in the same second.
+static DATE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"[A-Z][a-z]+day, \d\d-[A-Z][a-z]{2}-\d\d \d\d:\d\d:\d\d [A-Z]+")
+        .expect("a fixed pattern")
+});
+
 /// Replicated indexes, in JSON and in tables: how far two agents have counted is chance.
 static INDEX: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"((?:Create|Modify)Index"?:?\s*)\d+"#).expect("a fixed expression")
@@ -222,6 +228,7 @@ impl Player {
         let text = text.replace(&*self.folder.path().to_string_lossy(), "<here>");
         let (text, _) = self.scrub.text(&text);
         let text = INDEX.replace_all(&text, "${1}<index>");
+        let text = DATE.replace_all(&text, "<date>");
         let words = text.lines().map(|line| line.split(' ').filter(|word| !word.is_empty()));
         words.map(|words| words.collect::<Vec<_>>().join(" ") + "\n").collect()
     }
