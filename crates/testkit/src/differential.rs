@@ -80,6 +80,8 @@ enum Until {
     Has(String),
     HasNot(String),
     Status(u16),
+    /// A list of so many.
+    Length(usize),
 }
 
 pub fn get(path: impl Into<String>) -> Step {
@@ -178,6 +180,12 @@ impl Step {
     /// Asks again until the status is `status`.
     pub fn until_status(mut self, status: u16) -> Step {
         self.until = Some(Until::Status(status));
+        self
+    }
+
+    /// Asks again until the body is a list of `length`.
+    pub fn until_length(mut self, length: usize) -> Step {
+        self.until = Some(Until::Length(length));
         self
     }
 
@@ -389,6 +397,9 @@ impl Until {
             Until::Has(text) => answer.text().contains(text.as_str()),
             Until::HasNot(text) => !answer.text().contains(text.as_str()),
             Until::Status(status) => answer.status == *status,
+            Until::Length(length) => {
+                matches!(Json::parse(&unpacked(answer)), Some(Json::List(list)) if list.len() == *length)
+            }
         }
     }
 }
