@@ -10,7 +10,8 @@ use agent::Agent;
 use agent::monitor::LogHub;
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, VARY,
+    ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING,
+    VARY,
 };
 use hyper::{Method, StatusCode, Version};
 use model::command::{Command, Outcome};
@@ -65,6 +66,9 @@ impl Edge {
         let (head, body) = request.into_parts();
         if head.version == Version::HTTP_11 && !head.headers.contains_key(HOST) {
             return refuse("400 Bad Request: missing required Host header");
+        }
+        if let Some(reason) = ambiguity(&head.headers) {
+            return refuse(reason);
         }
         if head.method == Method::OPTIONS && head.uri.path() == "*" {
             return response::empty(StatusCode::OK);
@@ -258,6 +262,18 @@ fn show(failure: Failure) -> Response {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Why a request may be read in two ways, which a proxy before us may read otherwise than we do.
+fn ambiguity(headers: &hyper::HeaderMap) -> Option<&'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(first) = codings.next() {
+        if codings.next().is_some() || !first.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Some("400 Bad Request: unsupported transfer encoding");
+        }
+    }
+    let has_two_hosts = headers.get_all(HOST).iter().nth(1).is_some();
+    has_two_hosts.then_some("400 Bad Request: too many Host headers")
 }
 
 /// Refuses what is no request for any endpoint.
