@@ -273,7 +273,11 @@ impl Builder<'_> {
     }
 
     fn node_name(&self) -> Result<String, SettingError> {
-        if !self.settings.node_name.trim().is_empty() {
+        let is_blank = self.settings.node_name.trim().is_empty();
+        if is_blank && !self.settings.node_name.is_empty() {
+            return Err(self.invalid("node_name", "is blank; write a name or leave it out"));
+        }
+        if !is_blank {
             return Ok(self.settings.node_name.trim().to_owned());
         }
         match self.machine.host_name() {

@@ -41,7 +41,9 @@ impl Sockets {
         let mut http = Vec::new();
         for address in &config.listen.http {
             http.push(match address {
-                ListenAddress::Tcp(address) => HttpSocket::Plain(bind_tcp(*address, "HTTP")?),
+                ListenAddress::Tcp(address) => {
+                    HttpSocket::Plain(bind_tcp(*address, "HTTP (ports.http)")?)
+                }
                 ListenAddress::Unix(path) => bind_unix(path, config)?,
             });
         }
@@ -54,7 +56,7 @@ impl Sockets {
                         "unix sockets need no TLS; use ports.http".to_owned(),
                     ));
                 };
-                let listener = bind_tcp(*address, "HTTPS")?;
+                let listener = bind_tcp(*address, "HTTPS (ports.https)")?;
                 let acceptor = acceptor.clone();
                 http.push(HttpSocket::Tls { listener, acceptor, handshake_max });
             }
@@ -63,7 +65,7 @@ impl Sockets {
             std::thread::available_parallelism().map_or(1, usize::from).min(DNS_THREADS_MAX);
         let dns = config.listen.dns.iter().map(|address| dns::bind(*address, threads));
         let dns = dns.collect::<Result<_, _>>().map_err(|error| Error::Bind {
-            what: format!("{} for DNS", error.address),
+            what: format!("{} for DNS (ports.dns)", error.address),
             source: error.source,
         })?;
         Ok(Self { http, dns })
@@ -104,7 +106,7 @@ fn bind_tcp(address: SocketAddr, what: &str) -> Result<TcpListener, Error> {
 }
 
 fn bind_unix(path: &Path, config: &AgentConfig) -> Result<HttpSocket, Error> {
-    let what = || format!("unix://{} for HTTP", path.display());
+    let what = || format!("unix://{} for HTTP (addresses.http)", path.display());
     // Left by an agent that was killed, unless somebody still answers there.
     if std::os::unix::net::UnixStream::connect(path).is_err() {
         let _ = std::fs::remove_file(path);
