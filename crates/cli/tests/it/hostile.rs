@@ -413,8 +413,7 @@ fn requests_of_two_readings_are_refused() {
         ("a chunk size beyond numbers", put(chunked, "fffffffffffffffff\r\na\r\n0\r\n\r\n")),
         ("a chunk longer than it says", put(chunked, "1\r\nabc\r\n0\r\n\r\n")),
         ("a bare line feed after a chunk size", put(chunked, "1\na\r\n0\r\n\r\n")),
-        ("bare line feeds", get("X: y\r\n").replace("\r\n", "\n")),
-        ("one bare line feed", get("X: y\n")),
+        // A line feed alone may end a line (RFC 9112, 2.2), and Consul reads it so, too.
         ("a bare carriage return", get("X: y\rContent-Length: 5\r\n")),
         ("a folded header", get("X: y\r\n folded\r\n")),
         ("a folded first header", "GET /v1/kv/none HTTP/1.1\r\n Host: x\r\n\r\n".to_owned()),
@@ -434,7 +433,10 @@ fn requests_of_two_readings_are_refused() {
     let mut wrong = String::new();
     for (name, first) in &cases {
         let told = tell(http.address.port(), format!("{first}{second}").as_bytes());
-        let refused = matches!(told.status(), None | Some(400 | 501 | 505)) && told.is_closed;
+        // A length beside chunks may be overruled if nothing after it is believed (RFC 9112, 6.3).
+        let is_overruled = name.contains("length") && told.answers() == 1;
+        let refused = (is_overruled || matches!(told.status(), None | Some(400 | 501 | 505)))
+            && told.is_closed;
         let smuggled = http.get("/v1/kv/smuggled").expect("the agent answers").status == 200;
         if !refused || smuggled || told.answers() > 1 {
             wrong.push_str(&format!(
