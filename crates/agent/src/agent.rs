@@ -19,7 +19,7 @@ use crate::leaf::Leaves;
 use crate::local::Local;
 use crate::maintenance::MAINTENANCE;
 use crate::metrics::{self, Metrics};
-use crate::persist::Persist;
+use crate::persist::{Kept, Persist};
 use crate::roots::RootsView;
 use crate::settings::AgentSettings;
 use crate::sync::SyncTask;
@@ -115,8 +115,10 @@ impl Agent {
         let settings = agent.settings();
         {
             let _turn = agent.registering.lock().await;
-            let told = agent.restore(kept);
+            let Kept { services, checks, states } = kept;
+            agent.restore_services(services);
             agent.register_files(&settings).await?;
+            let told = agent.restore_checks(checks, &states);
             agent.local.change(|state| {
                 state.begin_provisional(|row| {
                     row.check.kind != MAINTENANCE && !told.contains(&row.check.check_id)

@@ -11,17 +11,13 @@ use super::{Agent, default_policy};
 use crate::definition;
 use crate::error::Error;
 use crate::local::Source;
-use crate::persist::Kept;
+use crate::persist::{Check, CheckState, Service};
 use crate::settings::AgentSettings;
 
 impl Agent {
-    /// Takes back what was registered through the API before the restart. Gives the checks whose
-    /// last word still holds.
-    pub(super) fn restore(&self, kept: Kept) -> BTreeSet<String> {
-        let mut told_ids = BTreeSet::new();
-        let settings = self.settings();
-        let now = Instant::now();
-        for row in kept.services.into_iter().filter(|row| row.source == Source::Api) {
+    /// Takes back the services registered through the API before the restart.
+    pub(super) fn restore_services(&self, services: Vec<Service>) {
+        for row in services.into_iter().filter(|row| row.source == Source::Api) {
             let token = row.token();
             let service = Arc::new(row.service);
             self.local.change(|state| {
@@ -30,10 +26,27 @@ impl Agent {
                 state.put_service(service, effective, token, Source::Api, is_sidecar);
             });
         }
+    }
+
+    /// Takes back the checks registered through the API before the restart, maintenance among them.
+    /// Services of files must be there already: some belong to them. Gives the checks whose last word
+    /// still holds.
+    pub(super) fn restore_checks(
+        &self,
+        checks: Vec<Check>,
+        states: &[CheckState],
+    ) -> BTreeSet<String> {
+        let mut told_ids = BTreeSet::new();
+        let settings = self.settings();
+        let now = Instant::now();
         let wall_now = model::time::Timestamp::from(std::time::SystemTime::now()).unix_seconds;
-        for row in kept.checks {
+        for row in checks {
             let token = row.token();
             let mut check = row.check;
+            // What a file defines is as the file says now.
+            if self.local.read().checks.contains_key(&check.check_id) {
+                continue;
+            }
             let is_orphan = !check.service_id.is_empty()
                 && !self.local.read().services.contains_key(&check.service_id);
             if is_orphan {
@@ -59,7 +72,7 @@ impl Agent {
             // Nothing is known of how things are now, unless it was told and still holds.
             check.status = planned.check.status;
             check.output.clear();
-            let told = kept.states.iter().find(|state| state.check_id == check.check_id);
+            let told = states.iter().find(|state| state.check_id == check.check_id);
             if let Some(told) = told.filter(|told| told.expires > wall_now) {
                 check.status = told.status;
                 check.output.clone_from(&told.output);
