@@ -104,12 +104,16 @@ pub fn exchange_over(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
 
 /// Dials, sends, and reads until the other side ends: how many bytes came back of it.
 pub fn offer(port: u16, bytes: &[u8]) -> io::Result<usize> {
-    let mut stream = dial(port)?;
-    // A refusal may come before all is sent.
-    let _ = stream.write_all(bytes);
     let mut back = Vec::new();
-    match stream.read_to_end(&mut back) {
+    let mut offered = || {
+        let mut stream = dial(port)?;
+        // A refusal may come before all is sent.
+        let _ = stream.write_all(bytes);
+        stream.read_to_end(&mut back)
+    };
+    match offered() {
         Ok(_) => Ok(back.len()),
+        // Any time from the dialling on.
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(back.len()),
         Err(error) => Err(error),
     }
