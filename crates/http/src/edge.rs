@@ -267,10 +267,10 @@ fn show(failure: Failure) -> Response {
 /// Why a request may be read in two ways, which a proxy before us may read otherwise than we do.
 fn ambiguity(headers: &hyper::HeaderMap) -> Option<&'static str> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(first) = codings.next() {
-        if codings.next().is_some() || !first.as_bytes().eq_ignore_ascii_case(b"chunked") {
-            return Some("400 Bad Request: unsupported transfer encoding");
-        }
+    if let Some(first) = codings.next()
+        && (codings.next().is_some() || !first.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        return Some("400 Bad Request: unsupported transfer encoding");
     }
     let has_two_hosts = headers.get_all(HOST).iter().nth(1).is_some();
     has_two_hosts.then_some("400 Bad Request: too many Host headers")
