@@ -35,6 +35,8 @@ pub(crate) fn encode(reply: &Reply, pretty: bool) -> Vec<u8> {
         }
         Reply::ConfigEntry(entry) => go_json::encode(entry, pretty),
         Reply::ConfigEntries(rows) => go_json::encode(rows, pretty),
+        Reply::Coordinates(rows) => go_json::encode(rows, pretty),
+        Reply::AutopilotConfiguration(found) => go_json::encode(found, pretty),
     };
     encoded.expect("records have text keys and finite numbers")
 }

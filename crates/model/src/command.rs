@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::ca::CaRequest;
 use crate::catalog::{DeregisterRequest, RegisterRequest};
 use crate::config_entry::ConfigEntryRequest;
+use crate::coordinate::NodeCoordinate;
 use crate::intention::IntentionRequest;
 use crate::kv::KvRequest;
+use crate::operator::AutopilotRequest;
 use crate::session::SessionRequest;
 
 /// A change, judged before it enters the log and applied by its content and index alone.
@@ -19,6 +21,9 @@ pub enum Command {
     Intention(IntentionRequest),
     Ca(CaRequest),
     ConfigEntry(ConfigEntryRequest),
+    /// Many at once: each node sends its own every few seconds.
+    Coordinates(Vec<NodeCoordinate>),
+    Autopilot(AutopilotRequest),
     /// Forgets deletions up to this index.
     ReapTombstones(u64),
 }

@@ -17,10 +17,14 @@ pub mod ca;
 pub mod catalog;
 pub mod check;
 pub mod config_entry;
+pub mod coordinate;
+pub mod event;
 pub mod health;
 pub mod intention;
+pub mod keyring;
 pub mod kv;
 pub mod node;
+pub mod operator;
 pub mod service;
 pub mod session;
 

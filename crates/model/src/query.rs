@@ -10,10 +10,12 @@ use crate::ca::{CaConfiguration, CaRoots};
 use crate::catalog::{GatewayService, NodeServiceList, NodeServices, ServiceNode};
 use crate::check::{CheckStatus, HealthCheck};
 use crate::config_entry::ConfigEntry;
+use crate::coordinate::NodeCoordinate;
 use crate::health::CheckServiceNode;
 use crate::intention::{Intention, MatchSide};
 use crate::kv::DirEntry;
 use crate::node::Node;
+use crate::operator::AutopilotConfiguration;
 use crate::session::Session;
 
 /// Key-value pairs a node must all carry.
@@ -103,6 +105,12 @@ pub enum Query {
     ConfigEntries {
         kind: String,
     },
+    Coordinates,
+    /// Of one node, one row per network segment.
+    NodeCoordinates {
+        node: String,
+    },
+    AutopilotConfiguration,
 }
 
 /// An answer's rows, shared with the state they were read from.
@@ -128,6 +136,8 @@ pub enum Reply {
     CaConfiguration(Option<Arc<CaConfiguration>>),
     ConfigEntry(Option<Arc<ConfigEntry>>),
     ConfigEntries(Vec<Arc<ConfigEntry>>),
+    Coordinates(Vec<Arc<NodeCoordinate>>),
+    AutopilotConfiguration(Arc<AutopilotConfiguration>),
 }
 
 /// How fresh an answer must be.

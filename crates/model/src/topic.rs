@@ -28,6 +28,8 @@ pub enum Topic {
     CaRoots,
     CaConfig,
     ConfigEntries,
+    Coordinates,
+    Autopilot,
 }
 
 impl Topic {

@@ -10,8 +10,11 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use model::ca::{CaConfiguration, IssuedCert};
 use model::command::{Command, Outcome};
-use model::error::Error;
-use model::query::{Query, QueryMeta, QueryOptions, Reply, Token};
+use model::error::{Error, ErrorKind};
+use model::event::UserEvent;
+use model::keyring::{KeyringRequest, KeyringResponse};
+use model::operator::{OperatorReply, OperatorRequest};
+use model::query::{Consistency, Query, QueryMeta, QueryOptions, Reply, Token};
 use model::session::Session;
 
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -48,12 +51,68 @@ pub trait Cluster: Send + Sync + 'static {
 
     fn status(&self) -> Status;
 
+    /// Looks at or changes who takes part in consensus.
+    ///
+    /// Errors: `Invalid` for a server that does not take part, `NoLeader`, `Unavailable`.
+    fn operator(&self, _request: OperatorRequest, _token: Token) -> Pending<'_, OperatorReply> {
+        not_offered()
+    }
+
+    /// Broadcasts a user event to every agent of the datacenter.
+    fn fire_event(&self, _event: UserEvent, _token: Token) -> Pending<'_, ()> {
+        not_offered()
+    }
+
+    /// Lists or changes the gossip keys of all members. Shape: one row per pool asked.
+    fn keyring(
+        &self,
+        _request: KeyringRequest,
+        _token: Token,
+    ) -> Pending<'_, Vec<KeyringResponse>> {
+        not_offered()
+    }
+
+    /// The whole state as an archive in Consul's format, from the leader unless `stale`.
+    fn save_snapshot(&self, _consistency: Consistency, _token: Token) -> Pending<'_, Archive> {
+        not_offered()
+    }
+
+    /// Replaces the whole state by what an archive in Consul's format holds.
+    ///
+    /// Errors: `Invalid` for a damaged or foreign archive, of which nothing is used then.
+    fn restore_snapshot(&self, _archive: Chunks, _token: Token) -> Pending<'_, ()> {
+        not_offered()
+    }
+
     /// A number that changes whenever any answer of [`Cluster::query_now`] may have changed, so
     /// that an unchanged number makes an earlier answer good for another use without asking.
     /// `None` when there is no such cheap promise.
     fn version(&self) -> Option<u64> {
         None
     }
+}
+
+fn not_offered<'a, T>() -> Pending<'a, T> {
+    Box::pin(async {
+        Err(Error::new(ErrorKind::Unavailable, "this implementation does not offer that"))
+    })
+}
+
+/// Bytes in pieces, as they come. An error ends them. The sender waits for the receiver, so what
+/// is in flight is bounded by the channel and the size of a piece.
+pub type Chunks = tokio::sync::mpsc::Receiver<Result<Bytes, Error>>;
+
+/// A snapshot on its way out.
+#[derive(Debug)]
+pub struct Archive {
+    pub meta: QueryMeta,
+    pub chunks: Chunks,
+}
+
+/// What a server may ask of the gossip pools its process takes part in.
+pub trait Pools: Send + Sync + 'static {
+    fn fire_event(&self, event: UserEvent) -> Pending<'_, ()>;
+    fn keyring(&self, request: KeyringRequest) -> Pending<'_, Vec<KeyringResponse>>;
 }
 
 /// Who leads and who takes part in consensus. Shape: `host:port` of the server port.

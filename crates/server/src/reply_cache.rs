@@ -62,6 +62,8 @@ pub(crate) fn is_cacheable(query: &Query) -> bool {
             | Query::IntentionExact { .. }
             | Query::ConfigEntry { .. }
             | Query::CaConfiguration
+            | Query::NodeCoordinates { .. }
+            | Query::AutopilotConfiguration
     )
 }
 
@@ -148,7 +150,8 @@ fn rows(reply: &Reply) -> usize {
         Reply::Intentions(rows) => rows.len(),
         Reply::IntentionMatches(lists) => lists.iter().map(Vec::len).sum(),
         Reply::CaRoots(roots) => roots.roots.len(),
-        Reply::CaConfiguration(_) | Reply::ConfigEntry(_) => 1,
+        Reply::CaConfiguration(_) | Reply::ConfigEntry(_) | Reply::AutopilotConfiguration(_) => 1,
+        Reply::Coordinates(rows) => rows.len(),
         Reply::ConfigEntries(rows) => rows.len(),
     };
     rows.max(1)

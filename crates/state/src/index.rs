@@ -16,6 +16,8 @@ pub(crate) enum Table {
     CaConfig,
     CaProvider,
     ConfigEntries,
+    Coordinates,
+    Autopilot,
     /// When the last instance of some service went.
     ServiceExtinction,
     /// When the last mesh instance leading to some service went.
@@ -23,7 +25,7 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    pub(crate) const ALL: [(Self, &'static str); 14] = [
+    pub(crate) const ALL: [(Self, &'static str); 16] = [
         (Self::Nodes, "nodes"),
         (Self::Services, "services"),
         (Self::Checks, "checks"),
@@ -36,6 +38,8 @@ impl Table {
         (Self::CaConfig, "connect-ca-config"),
         (Self::CaProvider, "connect-ca-builtin"),
         (Self::ConfigEntries, "config-entries"),
+        (Self::Coordinates, "coordinates"),
+        (Self::Autopilot, "autopilot-config"),
         (Self::ServiceExtinction, "service_last_extinction"),
         (Self::MeshExtinction, "mesh_last_extinction"),
     ];

@@ -13,10 +13,12 @@ mod index;
 mod name;
 mod tables;
 
+mod autopilot;
 mod ca;
 mod catalog;
 mod check;
 mod config_entry;
+mod coordinate;
 mod health;
 mod intention;
 mod kv;

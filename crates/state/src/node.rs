@@ -139,6 +139,7 @@ impl State {
             self.delete_check(key, id, change);
         }
         self.end_sessions_of_node(key, change);
+        self.delete_coordinates(key, change);
         self.nodes.remove(key);
         let id = fold_id(&row.node.id);
         if self.node_ids.get(id.as_str()).is_some_and(|holder| **holder == *key) {

@@ -57,6 +57,9 @@ impl State {
             Query::CaConfiguration => self.read_ca_config(),
             Query::ConfigEntry { kind, name } => self.read_config_entry(kind, name),
             Query::ConfigEntries { kind } => self.read_config_entries(kind),
+            Query::Coordinates => self.read_coordinates(),
+            Query::NodeCoordinates { node } => self.read_node_coordinates(node),
+            Query::AutopilotConfiguration => self.read_autopilot(),
         };
         // Clients would wait on 0 without end.
         read.index = read.index.max(1);
@@ -95,6 +98,8 @@ impl State {
             Topic::CaRoots => self.indexes.get(Table::CaRoots),
             Topic::CaConfig => self.indexes.get(Table::CaConfig),
             Topic::ConfigEntries => self.indexes.get(Table::ConfigEntries),
+            Topic::Coordinates => self.indexes.get(Table::Coordinates),
+            Topic::Autopilot => self.indexes.get(Table::Autopilot),
         }
     }
 }

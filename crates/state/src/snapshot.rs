@@ -13,9 +13,11 @@ use model::Meta;
 use model::ca::{CaConfiguration, CaProviderState, CaRoot};
 use model::check::HealthCheck;
 use model::config_entry::TaggedConfigEntry;
+use model::coordinate::NodeCoordinate;
 use model::intention::Intention;
 use model::kv::DirEntry;
 use model::node::Node;
+use model::operator::AutopilotConfiguration;
 use model::service::NodeService;
 use model::session::Session;
 use serde::de::DeserializeOwned;
@@ -37,6 +39,8 @@ const REGISTRATION: u8 = 0;
 const KV: u8 = 2;
 const SESSION: u8 = 3;
 const TOMBSTONE: u8 = 5;
+const COORDINATES: u8 = 6;
+const AUTOPILOT: u8 = 9;
 const INTENTION: u8 = 12;
 const CA_ROOT: u8 = 13;
 const CA_PROVIDER_STATE: u8 = 14;
@@ -136,6 +140,12 @@ impl State {
         for entry in self.config_entries.values() {
             out.record(CONFIG_ENTRY, &TaggedConfigEntry::from((**entry).clone()))?;
         }
+        for coordinate in self.coordinates.values() {
+            out.record(COORDINATES, &[coordinate])?;
+        }
+        if let Some(autopilot) = &self.autopilot {
+            out.record(AUTOPILOT, autopilot)?;
+        }
         for (table, key) in Table::ALL {
             out.index(key.to_owned(), self.indexes.get(table))?;
         }
@@ -184,6 +194,14 @@ impl State {
                 CA_CONFIG => state.insert_config(decode::<CaConfiguration>(&payload)?),
                 CONFIG_ENTRY => {
                     state.insert_config_entry(decode::<TaggedConfigEntry>(&payload)?.into());
+                }
+                COORDINATES => {
+                    for coordinate in decode::<Vec<NodeCoordinate>>(&payload)? {
+                        state.insert_coordinate(coordinate);
+                    }
+                }
+                AUTOPILOT => {
+                    state.autopilot = Some(Arc::new(decode::<AutopilotConfiguration>(&payload)?));
                 }
                 INDEX => state.restore_index(&decode(&payload)?)?,
                 TRAILER => {

@@ -8,9 +8,11 @@ use model::ca::{CaConfiguration, CaProviderState, CaRoots};
 use model::check::{CheckStatus, HealthCheck};
 use model::command::Command;
 use model::config_entry::ConfigEntry;
+use model::coordinate::NodeCoordinate;
 use model::intention::Intention;
 use model::kv::DirEntry;
 use model::node::Node;
+use model::operator::AutopilotConfiguration;
 use model::service::NodeService;
 use model::session::Session;
 
@@ -64,6 +66,11 @@ pub struct State {
 
     /// By kind and name.
     pub(crate) config_entries: OrdMap<(Name, Name), Arc<ConfigEntry>>,
+
+    /// By node and network segment.
+    pub(crate) coordinates: OrdMap<(Name, Name), Arc<NodeCoordinate>>,
+    /// `None` until an operator sets it.
+    pub(crate) autopilot: Option<Arc<AutopilotConfiguration>>,
 }
 
 /// A node with all that is registered on it.
@@ -119,6 +126,8 @@ impl State {
             Command::Intention(request) => self.apply_intention(request, &mut change),
             Command::Ca(request) => self.apply_ca(request, &mut change),
             Command::ConfigEntry(request) => self.apply_config_entry(request, &mut change),
+            Command::Coordinates(updates) => self.apply_coordinates(updates, &mut change),
+            Command::Autopilot(request) => self.apply_autopilot(request, &mut change),
             Command::ReapTombstones(up_to) => self.reap_tombstones(up_to),
         };
         change.finish(outcome)

@@ -11,9 +11,11 @@ use model::catalog::{DeregisterRequest, RegisterRequest};
 use model::check::{CheckStatus, HealthCheck};
 use model::command::{Command, Outcome};
 use model::config_entry::{ConfigEntryRequest, ProxyDefaults, ServiceDefaults, TaggedConfigEntry};
+use model::coordinate::{Coordinate, DIMENSIONS, NodeCoordinate};
 use model::duration::GoDuration;
 use model::intention::{Intention, IntentionRequest, MatchSide};
 use model::kv::{DirEntry, KvOp, KvRequest};
+use model::operator::{AutopilotConfiguration, AutopilotRequest};
 use model::query::Query;
 use model::service::{ConnectProxyConfig, NodeService, ServiceConnect, ServiceKind};
 use model::session::{ServiceCheck, Session, SessionBehavior, SessionRequest};
@@ -209,6 +211,22 @@ fn config_entry() -> impl Strategy<Value = Command> {
         .prop_map(Command::ConfigEntry)
 }
 
+fn coordinates() -> impl Strategy<Value = Command> {
+    let update = (text(NODES), any::<u8>()).prop_map(|(node, at)| NodeCoordinate {
+        node,
+        segment: String::new(),
+        coord: Coordinate { vec: vec![f64::from(at); DIMENSIONS], ..Coordinate::default() },
+    });
+    proptest::collection::vec(update, 1..4).prop_map(Command::Coordinates)
+}
+
+fn autopilot() -> impl Strategy<Value = Command> {
+    (proptest::option::of(0..40u64), any::<u64>()).prop_map(|(cas_index, min_quorum)| {
+        let configuration = AutopilotConfiguration { min_quorum, ..Default::default() };
+        Command::Autopilot(AutopilotRequest { configuration, cas_index })
+    })
+}
+
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         8 => register(),
@@ -218,6 +236,8 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         2 => intention(),
         1 => ca(),
         1 => config_entry(),
+        1 => coordinates(),
+        1 => autopilot(),
         1 => (0..60u64).prop_map(Command::ReapTombstones),
     ]
 }
@@ -230,6 +250,8 @@ pub(crate) fn all_queries() -> Vec<Query> {
         Query::Intentions,
         Query::CaRoots,
         Query::CaConfiguration,
+        Query::Coordinates,
+        Query::AutopilotConfiguration,
         Query::GatewayServices { gateway: "g".into() },
         Query::ConfigEntries { kind: String::new() },
         Query::ConfigEntries { kind: "service-defaults".into() },
@@ -275,6 +297,7 @@ pub(crate) fn all_queries() -> Vec<Query> {
         all.push(Query::NodeServices { node: node.clone() });
         all.push(Query::NodeServiceList { node: node.clone() });
         all.push(Query::NodeChecks { node: node.clone() });
+        all.push(Query::NodeCoordinates { node: node.clone() });
         all.push(Query::NodeSessions { node });
     }
     for key in KEYS {

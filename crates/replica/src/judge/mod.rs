@@ -5,6 +5,7 @@
 
 mod catalog;
 mod config_entry;
+mod coordinate;
 mod intention;
 mod kv;
 pub(crate) mod session;
@@ -84,6 +85,8 @@ pub fn judge(command: Command, context: &mut Context<'_>) -> Result<Judged, Erro
         Command::Session(request) => session::judge(request, context),
         Command::Intention(request) => intention::judge(request, context),
         Command::ConfigEntry(request) => config_entry::judge(request),
+        Command::Coordinates(updates) => Ok(coordinate::judge(updates)),
+        Command::Autopilot(_) => Ok(Judged::Propose(command)),
         // Made by this server's own duties and certificate authority.
         command @ (Command::Ca(_) | Command::ReapTombstones(_)) => Ok(Judged::Propose(command)),
     }
