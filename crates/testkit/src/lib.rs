@@ -10,6 +10,10 @@ pub mod ports;
 
 pub mod process;
 
+pub mod network;
+
+pub mod cluster;
+
 pub mod request;
 
 pub mod command;
