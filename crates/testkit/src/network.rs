@@ -96,7 +96,16 @@ impl Network {
         let to = self.address(to).to_string();
         let name = self.name(from);
         ip(&[
-            "-n", &name, "neigh", "replace", &to, "lladdr", NOWHERE, "dev", "eth0", "nud",
+            "-n",
+            &name,
+            "neigh",
+            "replace",
+            &to,
+            "lladdr",
+            NOWHERE,
+            "dev",
+            "eth0",
+            "nud",
             "permanent",
         ]);
     }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use testkit::background::Background;
 use testkit::differential::subject;
-use testkit::process::Spec;
+use testkit::process::{Spec, peer};
 use testkit::request::Client;
+use testkit::wait;
 
 /// Rounds of write, kill, start again, compare.
 const ROUNDS: u32 = 100;
@@ -88,4 +90,44 @@ fn verify(http: &Client, writer: usize, round: u32, known: &mut Known) {
             "writer {writer}, key {key}, after the kill of round {round}"
         );
     }
+}
+
+/// Longest until a tracer is attached to the threads of the agent.
+const ATTACH_MAX: Duration = Duration::from_secs(20);
+
+/// The disk says no, once: what it may have dropped cannot be known, so the server acknowledges
+/// nothing more and ends, and comes back with all that it had acknowledged.
+#[test]
+fn a_failed_sync_ends_the_server_and_loses_nothing() {
+    let mut agent = Spec::new(subject(env!("CARGO_BIN_EXE_lictor"))).start();
+    let before = agent.http().put("/v1/kv/before", "kept").expect("the agent answers");
+    assert_eq!((before.status, before.text().trim()), (200, "true"));
+
+    let pid = agent.pid().to_string();
+    let fault = "inject=fdatasync,fsync:error=EIO";
+    let args = ["-f", "-q", "-p", &pid, "-e", "trace=fdatasync,fsync", "-e", fault];
+    let log = agent.dir().join("strace.log");
+    let _tracer = Background::start(&peer("strace"), &args, log);
+    let status = format!("/proc/{pid}/task");
+    wait::until("the tracer is attached to every thread", ATTACH_MAX, || {
+        let threads = std::fs::read_dir(&status).ok()?;
+        let is_traced = |thread: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+        };
+        threads.flatten().all(is_traced).then_some(())
+    });
+
+    let refused = agent.http().put("/v1/kv/during", "lost");
+    assert!(
+        refused.as_ref().map_or(true, |answer| answer.status == 500),
+        "not acknowledged: {refused:?}"
+    );
+    assert_eq!(agent.wait().code(), Some(1));
+    let log = agent.log();
+    assert!(log.contains("the server had to stop") && log.contains("nput/output error"), "{log}");
+
+    agent.restart();
+    let after = agent.http().get("/v1/kv/before?raw").expect("the agent answers");
+    assert_eq!((after.status, after.text().as_str()), (200, "kept"));
 }
