@@ -20,7 +20,7 @@ use crate::local::Local;
 use crate::maintenance::MAINTENANCE;
 use crate::metrics::{self, Metrics};
 use crate::persist::{Kept, Persist};
-use crate::pool::Membership;
+use crate::pool::{self, Membership};
 use crate::roots::RootsView;
 use crate::settings::AgentSettings;
 use crate::sync::SyncTask;
@@ -96,6 +96,13 @@ impl Agent {
             stop.clone(),
             tasks.clone(),
         );
+        let (judged, node) = (Arc::clone(&local), settings.node.name.clone());
+        membership.judge_events(Box::new(move |event| {
+            let state = judged.read();
+            let services = state.services.values().map(|row| &row.service);
+            let services = services.map(|service| (service.name.as_str(), service.tags.as_slice()));
+            pool::is_meant_for(event, &node, services)
+        }));
         let agent = Arc::new(Self {
             persist: Persist::new(settings.data_dir.as_deref()),
             settings: ArcSwap::from_pointee(settings),
@@ -142,6 +149,7 @@ impl Agent {
             node: settings.node.clone(),
             is_server: settings.is_server,
             settings: settings.sync.clone(),
+            leader_changes: self.membership.leader_changes(),
             agent_token: settings.agent_token.clone(),
             user_token: settings.user_token.clone(),
         };

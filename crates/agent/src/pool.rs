@@ -14,11 +14,29 @@ use tokio::sync::watch;
 use crate::member::Member;
 use crate::settings::AgentSettings;
 
+mod driver;
+pub use driver::{JoinReport, Pool, PoolError, PoolSettings, PoolSockets, PoolStats};
+
+mod gossiping;
+pub use gossiping::{GossipSettings, Gossiping, SERVER_TAG, is_foreign_server};
+
+mod event;
+pub(crate) use event::is_meant_for;
+
+mod files;
+mod resolve;
+mod stream;
+
+pub use files::{read_keys, write_keys};
+
 /// Recent user events an agent remembers; the same number as Consul, whose clients page by it.
 pub const EVENTS_MAX: usize = 256;
 
 /// User events as they came, the newest last, [`EVENTS_MAX`] at most.
 pub type Events = Arc<[Arc<UserEvent>]>;
+
+/// Whether an event is meant for this agent.
+pub type EventJudge = Box<dyn Fn(&UserEvent) -> bool + Send + Sync>;
 
 /// Membership of the pool of this datacenter (LAN) and the pool of all servers (WAN).
 pub trait Membership: Send + Sync + 'static {
@@ -42,6 +60,12 @@ pub trait Membership: Send + Sync + 'static {
     /// LAN: where this agent stands, one row per segment. WAN: where every server known stands, by
     /// its name in that pool (`node.datacenter`). Empty when coordinates are switched off.
     fn coordinate(&self, wan: bool) -> Vec<NodeCoordinate>;
+
+    /// Changes whenever another server has won leadership: then the catalog is to be compared.
+    fn leader_changes(&self) -> watch::Receiver<u64>;
+
+    /// Says who decides which events are meant for this agent. The first to say so counts.
+    fn judge_events(&self, judge: EventJudge);
 }
 
 /// What clients look for when a node is not a member.
@@ -70,6 +94,8 @@ pub struct Alone {
     wan: Option<Member>,
     datacenter: String,
     events: watch::Sender<Events>,
+    /// Never changes: this agent comes up with its leader.
+    leader_changes: watch::Sender<u64>,
 }
 
 impl Alone {
@@ -79,6 +105,7 @@ impl Alone {
             wan: settings.is_server.then(|| Member::own(settings, true)),
             datacenter: settings.node.datacenter.clone(),
             events: watch::Sender::new(Arc::new([])),
+            leader_changes: watch::Sender::new(0),
         })
     }
 
@@ -126,6 +153,12 @@ impl Membership for Alone {
         };
         members.map(row).collect()
     }
+
+    fn leader_changes(&self) -> watch::Receiver<u64> {
+        self.leader_changes.subscribe()
+    }
+
+    fn judge_events(&self, _judge: EventJudge) {}
 }
 
 /// What the server of this process may ask of the pools.

@@ -11,6 +11,7 @@ use model::error::{Error as ClusterError, ErrorKind};
 use model::query::{Query, QueryOptions, Reply, Token};
 use rand::Rng as _;
 use rpc::Cluster;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,8 @@ pub mod plan;
 
 /// Longest wait for one answer of the servers.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
+/// Over this time agents compare themselves with the catalog after a new leader.
+const NEW_LEADER_SPREAD: Duration = Duration::from_secs(3);
 /// Changes that come together within this are sent together.
 const GATHER: Duration = Duration::from_millis(5);
 
@@ -34,13 +37,15 @@ pub(crate) struct SyncTask {
     pub(crate) node: NodeSettings,
     pub(crate) is_server: bool,
     pub(crate) settings: SyncSettings,
+    /// A new leader: everything is compared again, soon.
+    pub(crate) leader_changes: watch::Receiver<u64>,
     pub(crate) agent_token: Token,
     pub(crate) user_token: Token,
 }
 
 impl SyncTask {
     /// Runs until `stop` fires.
-    pub(crate) async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut failures = 0u32;
         let mut full_at = Instant::now();
         loop {
@@ -53,6 +58,12 @@ impl SyncTask {
                 () = tokio::time::sleep_until(wake_at) => {}
                 () = self.local.unsynced.notified(), if failures == 0 => {
                     tokio::time::sleep(GATHER).await;
+                }
+                Ok(()) = self.leader_changes.changed() => {
+                    // All agents hear of it at once.
+                    let spread = NEW_LEADER_SPREAD.mul_f64(rand::rng().random_range(0.0..1.0));
+                    full_at = full_at.min(Instant::now() + spread);
+                    continue;
                 }
                 () = stop.cancelled() => return,
             }
