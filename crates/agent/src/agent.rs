@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::central::Central;
 use crate::checks::runner::Runners;
+use crate::coordinate;
 use crate::error::Error;
 use crate::intentions::{Authorization, DefaultPolicy, Intentions};
 use crate::leaf::Leaves;
@@ -157,6 +158,12 @@ impl Agent {
         tasks.spawn(sync.run(self.life.stop.clone()));
         tasks.spawn(Arc::clone(self).reap_critical_services());
         tasks.spawn(Arc::clone(self).turn_metrics());
+        tasks.spawn(coordinate::keep_told(
+            Arc::clone(&self.membership),
+            Arc::clone(&self.cluster),
+            settings.agent_token.clone(),
+            self.life.stop.clone(),
+        ));
         if settings.central_service_config {
             tasks.spawn(Arc::clone(self).keep_central());
         }

@@ -32,6 +32,7 @@ pub mod leaf;
 pub mod roots;
 pub mod views;
 
+pub mod coordinate;
 pub mod host;
 pub mod info;
 pub mod member;

@@ -6,7 +6,9 @@
 
 mod assemble;
 mod bootstrap;
+mod gossip;
 mod identity;
+mod members;
 mod os;
 mod signals;
 mod sockets;
@@ -16,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::monitor::{LogHub, LogLevel};
-use agent::{Agent, Life};
+use agent::pool::Gossiping;
+use agent::{Agent, Life, Membership};
 use arc_swap::ArcSwap;
 use config::AgentConfig;
 use rpc::Cluster;
@@ -31,6 +34,8 @@ use crate::sockets::Sockets;
 
 /// How long requests under way may take to end once the process is to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Reasons to end that wait to be looked at; the first counts.
+const FATAL_WAITING_MAX: usize = 4;
 /// Reloads asked for and not yet done; more are answered when these are.
 const RELOADS_WAITING_MAX: usize = 8;
 
@@ -59,6 +64,17 @@ pub enum Error {
     ConfigEntry(config::config_entry::EntryError),
     #[error("cannot serve HTTPS: {0}")]
     Https(String),
+    #[error("cannot form the gossip pool: {0}")]
+    Gossip(agent::pool::PoolError),
+    #[error("{0}")]
+    Keyring(String),
+    #[error("nobody could be joined: {0}")]
+    Join(String),
+    #[error(
+        "'{0}' is a server of another kind and lives in this pool; servers of two kinds cannot form one cluster: stop \
+         those servers first, restore a snapshot of their state into these, or join as a client agent"
+    )]
+    ForeignServer(String),
     #[error("cannot listen for signals")]
     Signals(#[source] std::io::Error),
     #[error("the server had to stop: {0}")]
@@ -79,6 +95,9 @@ struct Running {
     agent: Arc<Agent>,
     dns_settings: Arc<ArcSwap<dns::Settings>>,
     edges: Life,
+    gossiping: Option<Arc<Gossiping>>,
+    /// Why the process cannot go on, from the tasks that find out.
+    fatal_errors: mpsc::Receiver<Error>,
 }
 
 /// Runs an agent until it is told to end. Must be called on a multi-threaded runtime.
@@ -94,6 +113,7 @@ pub async fn run(config: AgentConfig, surroundings: Surroundings) -> Result<(), 
     os::raise_open_files();
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let sockets = Sockets::bind(&config)?;
+    let gossip_sockets = gossip::bind(&config)?;
     let pid_file = match config.settings.pid_file.as_str() {
         "" => None,
         path => Some(
@@ -105,7 +125,8 @@ pub async fn run(config: AgentConfig, surroundings: Surroundings) -> Result<(), 
     os::keep_files_private();
     let node_id = identity::node_id(&config)?;
     let (reloads, mut reload_requests) = mpsc::channel(RELOADS_WAITING_MAX);
-    let running = Running::start(config, node_id, surroundings, sockets, reloads).await?;
+    let mut running =
+        Running::start(config, node_id, surroundings, sockets, gossip_sockets, reloads).await?;
     os::notify_service_manager("READY=1");
     let result = running.obey(&mut signals, &mut reload_requests).await;
     os::notify_service_manager("STOPPING=1");
@@ -120,6 +141,7 @@ impl Running {
         node_id: String,
         surroundings: Surroundings,
         sockets: Sockets,
+        gossip_sockets: Option<gossip::Sockets>,
         reloads: mpsc::Sender<Reload>,
     ) -> Result<Self, Error> {
         let server_config = assemble::server(&config, &node_id);
@@ -129,8 +151,23 @@ impl Running {
         let cluster: Arc<dyn Cluster> = server.clone();
         let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let settings = assemble::agent(&config, &node_id);
-        let alone = agent::Alone::new(&settings);
-        let agent = Agent::start(settings, cluster.clone(), alone, life.clone()).await?;
+        let (fatal, fatal_errors) = mpsc::channel(FATAL_WAITING_MAX);
+        let gossiping = match gossip_sockets {
+            None => None,
+            Some(sockets) => {
+                let appearance =
+                    gossip::Appearance::new(&config, &settings, Some(server.consensus_id()));
+                let gossiping = gossip::start(&config, &settings, &appearance, sockets, &life)?;
+                members::spawn(server.clone(), gossiping.clone(), &life);
+                gossip::spawn_joining(&config, &gossiping, appearance, fatal, &life);
+                Some(gossiping)
+            }
+        };
+        let membership: Arc<dyn Membership> = match &gossiping {
+            Some(gossiping) => gossiping.clone(),
+            None => agent::Alone::new(&settings),
+        };
+        let agent = Agent::start(settings, cluster.clone(), membership, life.clone()).await?;
         let api = http::Api::new(agent.clone(), assemble::http(&config))
             .logs(surroundings.log.clone())
             .reload(ask_for_reload(reloads))
@@ -142,12 +179,22 @@ impl Running {
         }
         bootstrap::spawn(&config, cluster, &life)?;
         tracing::info!(node = %config.node_name, id = %node_id, "agent started");
-        Ok(Self { config, node_id, surroundings, server, agent, dns_settings, edges: life })
+        Ok(Self {
+            config,
+            node_id,
+            surroundings,
+            server,
+            agent,
+            dns_settings,
+            edges: life,
+            gossiping,
+            fatal_errors,
+        })
     }
 
     /// Obeys signals and requests until the end. Errors: the server could not go on.
     async fn obey(
-        &self,
+        &mut self,
         signals: &mut Signals,
         reloads: &mut mpsc::Receiver<Reload>,
     ) -> Result<(), Error> {
@@ -171,6 +218,7 @@ impl Running {
                     let _ = done.send(self.reload().await);
                 }
                 () = leaving.cancelled() => return Ok(()),
+                Some(error) = self.fatal_errors.recv() => return Err(error),
                 cause = self.server.ended() => {
                     let cause = cause.unwrap_or_else(|| "it was stopped".to_owned());
                     return Err(Error::ServerEnded(cause));

@@ -44,6 +44,7 @@ pub struct Server {
     shared: Arc<Shared>,
     authority: Arc<Authority>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    consensus_id: u64,
 }
 
 impl Server {
@@ -84,7 +85,12 @@ impl Server {
             .name("authority".into())
             .spawn(move || watched.watch_over())
             .map_err(StartError::Thread)?;
-        Ok(Self { shared, authority, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, authority, thread: Mutex::new(Some(thread)), consensus_id: id })
+    }
+
+    /// What this server is called in consensus; never 0, never reused.
+    pub fn consensus_id(&self) -> u64 {
+        self.consensus_id
     }
 
     /// Resolves once this server leads and may serve.

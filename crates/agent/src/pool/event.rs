@@ -44,8 +44,7 @@ pub(super) fn encode(event: UserEvent) -> Vec<u8> {
         lamport_time: _,
     } = event;
     let version = EVENT_VERSION;
-    let payload =
-        Payload { id, name, payload, node_filter, service_filter, tag_filter, version };
+    let payload = Payload { id, name, payload, node_filter, service_filter, tag_filter, version };
     rmp_serde::to_vec_named(&payload).expect("texts and bytes encode")
 }
 

@@ -63,8 +63,7 @@ impl Files {
     /// Writes what has waited long enough, and begins a new file when this one has grown too much.
     pub(super) fn tend(&mut self, all: impl FnOnce() -> Vec<SnapshotLine>) {
         let Some(snapshot) = &mut self.snapshot else { return };
-        if snapshot.unwritten.is_empty()
-            || snapshot.written_at.elapsed() < snapshot::FLUSH_INTERVAL
+        if snapshot.unwritten.is_empty() || snapshot.written_at.elapsed() < snapshot::FLUSH_INTERVAL
         {
             return;
         }

@@ -176,8 +176,10 @@ impl Gossiping {
         if report.joined > 0 {
             return Ok(report.joined);
         }
-        let reasons =
-            report.errors.iter().map(|(address, reason)| format!("Failed to join {address}: {reason}"));
+        let reasons = report
+            .errors
+            .iter()
+            .map(|(address, reason)| format!("Failed to join {address}: {reason}"));
         failures.extend(reasons);
         Err(Error::new(ErrorKind::Unavailable, failures.join("\n")))
     }
@@ -312,11 +314,8 @@ impl Gossiping {
                     counts.into_iter().map(|(key, count)| (key, count as u32)).collect()
                 };
                 if !report.errors.is_empty() {
-                    row.error = format!(
-                        "{}/{} nodes reported failure",
-                        report.errors.len(),
-                        report.nodes
-                    );
+                    row.error =
+                        format!("{}/{} nodes reported failure", report.errors.len(), report.nodes);
                 } else if report.answers < report.nodes {
                     row.error =
                         format!("{}/{} nodes reported success", report.answers, report.nodes);
