@@ -13,7 +13,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::central::Central;
 use crate::checks::runner::Runners;
-use crate::coordinate;
 use crate::error::Error;
 use crate::intentions::{Authorization, DefaultPolicy, Intentions};
 use crate::leaf::Leaves;
@@ -22,6 +21,7 @@ use crate::maintenance::MAINTENANCE;
 use crate::metrics::{self, Metrics};
 use crate::persist::{Kept, Persist};
 use crate::pool::{self, Membership};
+use crate::remembered::Remembered;
 use crate::roots::RootsView;
 use crate::settings::AgentSettings;
 use crate::sync::SyncTask;
@@ -158,12 +158,6 @@ impl Agent {
         tasks.spawn(sync.run(self.life.stop.clone()));
         tasks.spawn(Arc::clone(self).reap_critical_services());
         tasks.spawn(Arc::clone(self).turn_metrics());
-        tasks.spawn(coordinate::keep_told(
-            Arc::clone(&self.membership),
-            Arc::clone(&self.cluster),
-            settings.agent_token.clone(),
-            self.life.stop.clone(),
-        ));
         if settings.central_service_config {
             tasks.spawn(Arc::clone(self).keep_central());
         }
@@ -274,6 +268,11 @@ impl Agent {
     /// The gossip pools this agent takes part in.
     pub fn membership(&self) -> &Arc<dyn Membership> {
         &self.membership
+    }
+
+    /// The servers for readers that take an answer of any age: what they asked once is kept here.
+    pub fn remembered(&self) -> Arc<dyn Cluster> {
+        Remembered::new(Arc::clone(&self.cluster), Arc::clone(&self.views))
     }
 
     pub fn settings(&self) -> Arc<AgentSettings> {

@@ -29,10 +29,10 @@ pub mod sync;
 
 pub mod intentions;
 pub mod leaf;
+pub mod remembered;
 pub mod roots;
 pub mod views;
 
-pub mod coordinate;
 pub mod host;
 pub mod info;
 pub mod member;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -169,6 +170,8 @@ pub struct Views {
     slots: Mutex<HashMap<Key, Slot, RandomState>>,
     /// Questions the cluster answers in place, by last use; tells a first asking from later ones.
     seen: Mutex<HashMap<Key, Instant, RandomState>>,
+    /// Grows with every answer that comes in.
+    version: AtomicU64,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -179,7 +182,14 @@ impl Views {
         stop: CancellationToken,
         tasks: TaskTracker,
     ) -> Arc<Self> {
-        Arc::new(Self { cluster, slots: Mutex::default(), seen: Mutex::default(), stop, tasks })
+        Arc::new(Self {
+            cluster,
+            slots: Mutex::default(),
+            seen: Mutex::default(),
+            version: AtomicU64::new(1),
+            stop,
+            tasks,
+        })
     }
 
     /// Answers from what is kept here, beginning to keep it on the first asking.
@@ -210,6 +220,37 @@ impl Views {
         // One view serves all who ask, however they ask.
         cached.value.meta.consistency = consistency;
         Ok(cached)
+    }
+
+    /// Begins to follow `query`, unless there are too many views.
+    pub(crate) fn begin(self: &Arc<Self>, query: Query, options: &QueryOptions) {
+        let key = Key { query, token: options.token.clone(), filter: options.filter.clone() };
+        self.subscribe_key(key);
+    }
+
+    /// What is kept of `query`, if it is followed and as fresh as asked for.
+    pub(crate) fn kept(&self, query: &Query, options: &QueryOptions) -> Option<Answer> {
+        let key = Key {
+            query: query.clone(),
+            token: options.token.clone(),
+            filter: options.filter.clone(),
+        };
+        let mut slots = self.slots.lock();
+        let slot = slots.get_mut(&key)?;
+        slot.used_at = Instant::now();
+        let state = slot.state.borrow();
+        if options.max_stale.is_some_and(|bound| state.age() > bound) {
+            return None;
+        }
+        let mut answer = state.answer.clone()?;
+        answer.meta.consistency = options.consistency;
+        answer.meta.last_contact = state.age();
+        Some(answer)
+    }
+
+    /// Changes whenever anything kept does.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// Follows `query` for as long as the receiver is held.
@@ -250,6 +291,7 @@ impl Views {
         let (cluster, stop) = (Arc::clone(&self.cluster), self.stop.clone());
         follow(cluster, key.query.clone(), options, stop, |result| {
             publish(&sender, result, Instant::now());
+            self.version.fetch_add(1, Ordering::Release);
             let wanted = !self.remove_if_idle(&key, &sender);
             async move { if wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) } }
         })
@@ -283,6 +325,11 @@ impl Views {
             }
         }
         seen.insert(key, now).is_some_and(|used_at| now.duration_since(used_at) < VIEW_IDLE)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_following(&self, query: &Query) -> bool {
+        self.slots.lock().keys().any(|key| key.query == *query)
     }
 
     #[cfg(test)]
