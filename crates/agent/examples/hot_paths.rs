@@ -32,7 +32,9 @@ async fn main() {
 async fn start(cluster: &Arc<FakeCluster>) -> Arc<Agent> {
     let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
     let cluster: Arc<dyn Cluster> = Arc::clone(cluster) as _;
-    Agent::start(AgentSettings::default(), cluster, life).await.expect("no data dir to fail on")
+    let settings = AgentSettings::default();
+    let alone = agent::Alone::new(&settings);
+    Agent::start(settings, cluster, alone, life).await.expect("no data dir to fail on")
 }
 
 async fn decisions(count: usize) {

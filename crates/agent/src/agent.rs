@@ -20,6 +20,7 @@ use crate::local::Local;
 use crate::maintenance::MAINTENANCE;
 use crate::metrics::{self, Metrics};
 use crate::persist::{Kept, Persist};
+use crate::pool::Membership;
 use crate::roots::RootsView;
 use crate::settings::AgentSettings;
 use crate::sync::SyncTask;
@@ -40,6 +41,7 @@ pub struct Life {
 pub struct Agent {
     settings: ArcSwap<AgentSettings>,
     cluster: Arc<dyn Cluster>,
+    membership: Arc<dyn Membership>,
     local: Arc<Local>,
     runners: Runners,
     persist: Persist,
@@ -64,6 +66,7 @@ impl Agent {
     pub async fn start(
         settings: AgentSettings,
         cluster: Arc<dyn Cluster>,
+        membership: Arc<dyn Membership>,
         life: Life,
     ) -> Result<Arc<Self>, Error> {
         let Life { stop, tasks } = life.clone();
@@ -97,6 +100,7 @@ impl Agent {
             persist: Persist::new(settings.data_dir.as_deref()),
             settings: ArcSwap::from_pointee(settings),
             cluster,
+            membership,
             local,
             runners,
             registering: Mutex::default(),
@@ -250,6 +254,11 @@ impl Agent {
 
     pub fn cluster(&self) -> &Arc<dyn Cluster> {
         &self.cluster
+    }
+
+    /// The gossip pools this agent takes part in.
+    pub fn membership(&self) -> &Arc<dyn Membership> {
+        &self.membership
     }
 
     pub fn settings(&self) -> Arc<AgentSettings> {

@@ -1,14 +1,15 @@
 //! What the agent says about itself.
 
+use model::coordinate::Coordinate;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::host;
-use crate::member::Member;
+use crate::member::{self, Member};
 use crate::service::parse_filter;
-use crate::settings::API_LEVEL;
+use crate::settings::{API_LEVEL, AgentSettings};
 
 /// Our own name, beside the level of Consul's API that is shown as the version.
 pub const PRODUCT: &str = "lictor";
@@ -21,7 +22,8 @@ pub const PRODUCT_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct SelfInfo {
     pub config: ShownConfig,
     pub debug_config: Value,
-    pub coord: Coordinate,
+    /// Where it stands; absent when coordinates are switched off.
+    pub coord: Option<Coordinate>,
     pub member: Member,
     pub stats: Value,
     pub meta: std::collections::BTreeMap<String, String>,
@@ -44,20 +46,6 @@ pub struct ShownConfig {
     product_version: &'static str,
 }
 
-/// A network coordinate. Units: seconds.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Coordinate {
-    vec: [u8; 8],
-    error: f64,
-    #[serde(serialize_with = "crate::metrics::go_number")]
-    adjustment: f64,
-    height: f64,
-}
-
-/// Where every node begins.
-const ORIGIN: Coordinate = Coordinate { vec: [0; 8], error: 1.5, adjustment: 0.0, height: 1e-5 };
-
 impl Agent {
     /// Everything about this agent.
     pub fn self_info(&self) -> SelfInfo {
@@ -75,8 +63,8 @@ impl Agent {
         SelfInfo {
             config,
             debug_config: settings.debug_config.clone(),
-            coord: ORIGIN,
-            member: Member::own(&settings, false),
+            coord: self.membership().coordinate(false).pop().map(|row| row.coord),
+            member: self.own_member(&settings),
             stats: self.stats(),
             meta: settings.node.meta.clone(),
             xds: json!({"SupportedProxies": {"envoy": ["1.14.5", "1.13.6", "1.12.7", "1.11.2"]}}),
@@ -88,13 +76,16 @@ impl Agent {
     /// Errors: `Refused` for a bad filter expression.
     pub fn members(&self, wan: bool, filter: &str) -> Result<Vec<Member>, Error> {
         let filter = parse_filter::<Member>(filter)?;
-        let settings = self.settings();
-        if wan && !settings.is_server {
-            return Ok(Vec::new());
-        }
-        let own = Member::own(&settings, wan);
-        let is_shown = filter.is_none_or(|filter| filter.matches(&own));
-        Ok(if is_shown { vec![own] } else { Vec::new() })
+        let mut members = self.membership().members(wan);
+        members.retain(|member| filter.as_ref().is_none_or(|filter| filter.matches(member)));
+        Ok(members)
+    }
+
+    /// This agent as its pool shows it.
+    fn own_member(&self, settings: &AgentSettings) -> Member {
+        let members = self.membership().members(false);
+        let own = members.into_iter().find(|member| member.name == settings.node.name);
+        own.unwrap_or_else(|| Member::own(settings, false))
     }
 
     /// Facts about the machine. Reads files: call it where blocking is allowed.
@@ -185,30 +176,33 @@ impl Agent {
                 ("version", "rust".to_owned()),
             ],
         );
-        let pool = || {
-            vec![
-                ("coordinate_resets", "0"),
-                ("encrypted", "false"),
-                ("event_queue", "0"),
-                ("event_time", "1"),
-                ("failed", "0"),
-                ("health_score", "0"),
-                ("intent_queue", "0"),
-                ("left", "0"),
-                ("member_time", "1"),
-                ("members", "1"),
-                ("query_queue", "0"),
-                ("query_time", "1"),
-            ]
-            .into_iter()
-            .map(|(name, value)| (name, value.to_owned()))
-            .collect()
-        };
-        put("serf_lan", pool());
+        put("serf_lan", self.pool_stats(false));
         if settings.is_server {
-            put("serf_wan", pool());
+            put("serf_wan", self.pool_stats(true));
         }
         Value::Object(stats)
+    }
+
+    fn pool_stats(&self, wan: bool) -> Vec<(&'static str, String)> {
+        let members = self.membership().members(wan);
+        let count = |status: u8| {
+            members.iter().filter(|member| member.status == status).count().to_string()
+        };
+        let none = || "0".to_owned();
+        vec![
+            ("coordinate_resets", none()),
+            ("encrypted", "false".to_owned()),
+            ("event_queue", none()),
+            ("event_time", "1".to_owned()),
+            ("failed", count(member::FAILED)),
+            ("health_score", none()),
+            ("intent_queue", none()),
+            ("left", count(member::LEFT)),
+            ("member_time", "1".to_owned()),
+            ("members", members.len().to_string()),
+            ("query_queue", none()),
+            ("query_time", "1".to_owned()),
+        ]
     }
 
     /// Sets the gauges that are looked up rather than counted.

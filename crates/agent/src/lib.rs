@@ -37,6 +37,7 @@ pub mod info;
 pub mod member;
 pub mod metrics;
 pub mod monitor;
+pub mod pool;
 
 pub mod testing;
 
@@ -46,6 +47,7 @@ pub use error::Error;
 pub use health::{AggregatedStatus, ServiceHealth};
 pub use intentions::Authorization;
 pub use local::Source;
+pub use pool::{Alone, Membership};
 pub use service::AgentService;
 pub use settings::AgentSettings;
 pub use views::{CacheInfo, Cached, WaitOptions};

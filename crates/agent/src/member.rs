@@ -1,10 +1,16 @@
-//! The members of the pool as this agent sees them: for now itself alone.
+//! A member of a gossip pool as clients see it.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::settings::{API_LEVEL, AgentSettings};
+
+/// States of a member.
+pub const ALIVE: u8 = 1;
+pub const LEAVING: u8 = 2;
+pub const LEFT: u8 = 3;
+pub const FAILED: u8 = 4;
 
 /// Row of the members endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,7 +21,7 @@ pub struct Member {
     /// Gossip port.
     pub port: u16,
     pub tags: BTreeMap<String, String>,
-    /// 1 alive, 2 leaving, 3 left, 4 failed.
+    /// One of [`ALIVE`], [`LEAVING`], [`LEFT`], [`FAILED`].
     pub status: u8,
     pub protocol_min: u8,
     pub protocol_max: u8,
@@ -78,7 +84,7 @@ impl Member {
             addr: node.address.clone(),
             port: if wan { ports.serf_wan } else { ports.serf_lan },
             tags,
-            status: 1,
+            status: ALIVE,
             protocol_min: 1,
             protocol_max: 5,
             protocol_cur: 2,

@@ -129,7 +129,8 @@ impl Running {
         let cluster: Arc<dyn Cluster> = server.clone();
         let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let settings = assemble::agent(&config, &node_id);
-        let agent = Agent::start(settings, cluster.clone(), life.clone()).await?;
+        let alone = agent::Alone::new(&settings);
+        let agent = Agent::start(settings, cluster.clone(), alone, life.clone()).await?;
         let api = http::Api::new(agent.clone(), assemble::http(&config))
             .logs(surroundings.log.clone())
             .reload(ask_for_reload(reloads))

@@ -24,8 +24,9 @@ async fn measure() {
     let server = Arc::new(Server::start(ServerConfig::new("dc1")).expect("a server starts"));
     server.ready().await.expect("a lone server leads");
     let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
-    let agent =
-        Agent::start(AgentSettings::default(), server, life).await.expect("an agent starts");
+    let settings = AgentSettings::default();
+    let alone = agent::Alone::new(&settings);
+    let agent = Agent::start(settings, server, alone, life).await.expect("an agent starts");
     let api = Api::new(agent, Settings::default()).build();
     let (mut client, edge) = tokio::io::duplex(64 * 1024);
     let address = ([127, 0, 0, 1], 1).into();

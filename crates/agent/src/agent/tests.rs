@@ -28,7 +28,8 @@ impl Running {
     async fn start(settings: AgentSettings, cluster: &Arc<FakeCluster>) -> Self {
         let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let as_cluster: Arc<dyn Cluster> = Arc::clone(cluster) as _;
-        let agent = Agent::start(settings, as_cluster, life.clone()).await.unwrap();
+        let alone = crate::Alone::new(&settings);
+        let agent = Agent::start(settings, as_cluster, alone, life.clone()).await.unwrap();
         Self { agent, cluster: Arc::clone(cluster), life }
     }
 

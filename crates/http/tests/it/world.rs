@@ -46,7 +46,7 @@ impl World {
         Self::with(Settings::default()).await
     }
 
-    pub(crate) async fn with(settings: Settings) -> Self {
+    pub(crate) async fn with(http_settings: Settings) -> Self {
         let mut config = ServerConfig::new("dc1");
         config.member = Some(replica::duty::Member {
             id: "7f4f8e1c-35a7-4b0e-9d2c-2f6b1a5c9e01".into(),
@@ -57,10 +57,12 @@ impl World {
         let server = Arc::new(Server::start(config).unwrap());
         server.ready().await.unwrap();
         let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
-        let agent = Agent::start(AgentSettings::default(), server, life).await.unwrap();
+        let settings = AgentSettings::default();
+        let alone = agent::Alone::new(&settings);
+        let agent = Agent::start(settings, server, alone, life).await.unwrap();
         let timeouts =
             Timeouts { head: Duration::from_millis(300), drain: Duration::from_millis(300) };
-        let api = Api::new(agent, settings).timeouts(timeouts).build();
+        let api = Api::new(agent, http_settings).timeouts(timeouts).build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
