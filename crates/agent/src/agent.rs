@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use model::ca::IssuedCert;
 use model::query::{Query, QueryOptions, Token};
 use rpc::{Answer, Body, Cluster};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +20,7 @@ use crate::local::Local;
 use crate::maintenance::MAINTENANCE;
 use crate::metrics::{self, Metrics};
 use crate::persist::{Kept, Persist};
-use crate::pool::Membership;
+use crate::pool::{Events, Membership};
 use crate::roots::RootsView;
 use crate::settings::AgentSettings;
 use crate::sync::SyncTask;
@@ -42,6 +42,8 @@ pub struct Agent {
     settings: ArcSwap<AgentSettings>,
     cluster: Arc<dyn Cluster>,
     membership: Arc<dyn Membership>,
+    /// Of those the pool heard, the ones meant for this agent.
+    events: watch::Sender<Events>,
     local: Arc<Local>,
     runners: Runners,
     persist: Persist,
@@ -101,6 +103,7 @@ impl Agent {
             settings: ArcSwap::from_pointee(settings),
             cluster,
             membership,
+            events: watch::Sender::new(Arc::new([])),
             local,
             runners,
             registering: Mutex::default(),
@@ -149,6 +152,7 @@ impl Agent {
         tasks.spawn(sync.run(self.life.stop.clone()));
         tasks.spawn(Arc::clone(self).reap_critical_services());
         tasks.spawn(Arc::clone(self).turn_metrics());
+        tasks.spawn(Arc::clone(self).keep_events());
         if settings.central_service_config {
             tasks.spawn(Arc::clone(self).keep_central());
         }
@@ -267,6 +271,10 @@ impl Agent {
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    pub(crate) fn own_events(&self) -> &watch::Sender<Events> {
+        &self.events
     }
 
     pub(crate) fn local(&self) -> &Arc<Local> {

@@ -32,6 +32,7 @@ pub mod leaf;
 pub mod roots;
 pub mod views;
 
+pub mod event;
 pub mod host;
 pub mod info;
 pub mod member;

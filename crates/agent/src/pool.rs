@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::coordinate::{Coordinate, DIMENSIONS, NodeCoordinate};
 use model::error::{Error, ErrorKind};
 use model::event::UserEvent;
-use model::keyring::{KeyringOperation, KeyringRequest, KeyringResponse};
+use model::keyring::{KeyError, KeyringOperation, KeyringRequest, KeyringResponse};
 use rpc::{Pending, Pools};
 use tokio::sync::watch;
 
@@ -28,7 +28,7 @@ pub trait Membership: Send + Sync + 'static {
 
     /// Contacts each address, `host` or `host:port`; resolves to how many were reached.
     ///
-    /// Errors: none was reached; the text says why for each.
+    /// Errors: none was reached; the text says why, a line for each.
     fn join(&self, addresses: Vec<String>, wan: bool) -> Pending<'_, usize>;
 
     /// Takes `node` for gone from both pools instead of failed; `prune` forgets it altogether.
@@ -36,7 +36,7 @@ pub trait Membership: Send + Sync + 'static {
     /// Errors: `NotFound` with the text of [`no_such_node`].
     fn force_leave(&self, node: String, prune: bool) -> Pending<'_, ()>;
 
-    /// The events of this datacenter that were meant for this agent.
+    /// The events of this datacenter that reached this machine; the agent chooses those meant for it.
     fn events(&self) -> watch::Receiver<Events>;
 
     /// LAN: where this agent stands, one row per segment. WAN: where every server known stands, by
@@ -142,24 +142,41 @@ impl Pools for Alone {
     /// There is no key here, and each pool says so.
     fn keyring(&self, request: KeyringRequest) -> Pending<'_, Vec<KeyringResponse>> {
         Box::pin(async move {
-            let reason = match request.operation {
-                KeyringOperation::List => "Keyring is empty (encryption not enabled)",
-                KeyringOperation::Install(_)
-                | KeyringOperation::Use(_)
-                | KeyringOperation::Remove(_) => "No keyring to modify (encryption not enabled)",
+            let (reason, key) = match request.operation {
+                KeyringOperation::List => ("Keyring is empty (encryption not enabled)", None),
+                KeyringOperation::Install(key)
+                | KeyringOperation::Use(key)
+                | KeyringOperation::Remove(key) => {
+                    ("No keyring to modify (encryption not enabled)", Some(key))
+                }
             };
-            let rows =
-                self.pools().filter(|pool| !request.local_only || pool.name == self.lan.name);
-            let row = |pool: &Member| KeyringResponse {
-                wan: pool.name != self.lan.name,
-                datacenter: self.datacenter.clone(),
-                messages: [(pool.name.clone(), reason.to_owned())].into(),
-                num_nodes: 1,
-                error: "1/1 nodes reported failure".to_owned(),
-                ..KeyringResponse::default()
+            let unreadable = match key.map(|key| key.bytes()) {
+                Some(Err(error @ KeyError::Base64(_))) => Some(error.to_string()),
+                _ => None,
             };
-            Ok(rows.map(row).collect())
+            let row = |pool: &Member| match &unreadable {
+                Some(error) => KeyringResponse { error: error.clone(), ..self.blank(pool) },
+                None => KeyringResponse {
+                    messages: [(pool.name.clone(), reason.to_owned())].into(),
+                    num_nodes: 1,
+                    error: "1/1 nodes reported failure".to_owned(),
+                    ..self.blank(pool)
+                },
+            };
+            let pools = self.pools();
+            let pools = pools.filter(|pool| !request.local_only || pool.name == self.lan.name);
+            Ok(pools.map(row).collect())
         })
+    }
+}
+
+impl Alone {
+    fn blank(&self, pool: &Member) -> KeyringResponse {
+        KeyringResponse {
+            wan: pool.name != self.lan.name,
+            datacenter: self.datacenter.clone(),
+            ..KeyringResponse::default()
+        }
     }
 }
 
