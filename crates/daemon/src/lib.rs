@@ -130,6 +130,7 @@ impl Running {
         let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let settings = assemble::agent(&config, &node_id);
         let alone = agent::Alone::new(&settings);
+        server.use_pools(alone.clone());
         let agent = Agent::start(settings, cluster.clone(), alone, life.clone()).await?;
         let api = http::Api::new(agent.clone(), assemble::http(&config))
             .logs(surroundings.log.clone())
