@@ -153,6 +153,7 @@ impl Agent {
         tasks.spawn(Arc::clone(self).reap_critical_services());
         tasks.spawn(Arc::clone(self).turn_metrics());
         tasks.spawn(Arc::clone(self).keep_events());
+        tasks.spawn(Arc::clone(self).report_coordinates());
         if settings.central_service_config {
             tasks.spawn(Arc::clone(self).keep_central());
         }

@@ -32,6 +32,7 @@ pub mod leaf;
 pub mod roots;
 pub mod views;
 
+mod coordinates;
 pub mod event;
 pub mod host;
 pub mod info;

@@ -54,6 +54,52 @@ pub fn origin() -> Coordinate {
     Coordinate { vec: vec![0.0; DIMENSIONS], error: 1.5, adjustment: 0.0, height: 1e-5 }
 }
 
+/// Most bytes of an event: its name and payload, and again all of it as a message. The limit keeps
+/// events in single packets; Consul has the same.
+pub const EVENT_BYTES_MAX: usize = 512;
+
+/// Refuses an event that is too large to gossip, in the words operators know.
+pub fn check_event_size(event: &UserEvent) -> Result<(), Error> {
+    let UserEvent {
+        id, name, payload, node_filter, service_filter, tag_filter, version: _, ..
+    } = event;
+    // Lengths of the MessagePack form: the map, then each key and value with its header.
+    let optional = [(1, payload.len()), (2, node_filter.len()), (2, service_filter.len())]
+        .into_iter()
+        .chain([(2, tag_filter.len())])
+        .filter(|(_, length)| *length > 0)
+        .map(|(key, length)| 1 + key + header(length, 31) + length);
+    let fixed =
+        1 + (3 + header(id.len(), 31) + id.len()) + (2 + header(name.len(), 31) + name.len());
+    let body = fixed + optional.sum::<usize>() + 3;
+    let name = "consul:event:".len() + name.len();
+    let why = if name + body > EVENT_BYTES_MAX {
+        "user event exceeds configured limit of 512 bytes before encoding"
+    } else if message_bytes(name, body) > EVENT_BYTES_MAX {
+        "encoded user event exceeds configured limit of 512 bytes after encoding"
+    } else {
+        return Ok(());
+    };
+    let reason = format!("error broadcasting event to segment \"\": {why}");
+    Err(Error::invalid(model::definition::several(&[reason])))
+}
+
+/// Length of a gossip message with a name and a payload of these lengths.
+fn message_bytes(name: usize, payload: usize) -> usize {
+    // Kind, map, `LTime` with a small number, `Name`, `Payload`, `CC` with its truth value.
+    let keys = 1 + 1 + (6 + 1) + 5 + 8 + (3 + 1);
+    keys + header(name, 31) + name + header(payload, 31) + payload
+}
+
+/// Length of what MessagePack writes before a text of `length`; up to `short` one byte.
+fn header(length: usize, short: usize) -> usize {
+    match length {
+        length if length <= short => 1,
+        length if length <= 255 => 2,
+        _ => 3,
+    }
+}
+
 /// Adds `event` to `events`, dropping the oldest when there are too many.
 pub fn remember(events: &watch::Sender<Events>, event: UserEvent) {
     events.send_modify(|known| {
@@ -132,6 +178,7 @@ impl Membership for Alone {
 impl Pools for Alone {
     fn fire_event(&self, mut event: UserEvent) -> Pending<'_, ()> {
         Box::pin(async move {
+            check_event_size(&event)?;
             let newest = self.events.borrow().last().map_or(1, |event| event.lamport_time);
             event.lamport_time = newest + 1;
             remember(&self.events, event);
@@ -211,5 +258,28 @@ mod tests {
         assert_eq!(seen.len(), EVENTS_MAX);
         assert_eq!((seen[0].name.as_str(), seen[0].lamport_time), ("3", 5));
         assert_eq!(seen[EVENTS_MAX - 1].name, "258");
+    }
+
+    #[test]
+    fn large_events_are_refused() {
+        let check = |payload: usize, want: Option<&str>| {
+            let event = UserEvent {
+                id: "828ec388-3ff7-1d91-81c0-78a303a689ad".into(),
+                name: "limit".into(),
+                payload: vec![b'a'; payload],
+                ..UserEvent::default()
+            };
+            let refused = check_event_size(&event).err().map(|error| error.message);
+            let is_as_wanted = match (&refused, want) {
+                (None, None) => true,
+                (Some(text), Some(end)) => text.ends_with(&format!("{end} encoding\n\n")),
+                _ => false,
+            };
+            assert!(is_as_wanted, "{payload}: {refused:?}");
+        };
+        check(406, None);
+        check(407, Some("after"));
+        check(436, Some("after"));
+        check(438, Some("before"));
     }
 }

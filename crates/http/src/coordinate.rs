@@ -52,10 +52,15 @@ pub(crate) async fn nodes(edge: &Edge, request: Request) -> Result<Response, Fai
 
 pub(crate) async fn node(edge: &Edge, request: Request) -> Result<Response, Failure> {
     let node = request.rest().to_owned();
-    let found = ask(edge, &request, Query::NodeCoordinates { node }, Style::SESSION).await?;
-    let rows = of_segment(&found, &request);
+    let query = Query::NodeCoordinates { node: node.clone() };
+    let found = ask(edge, &request, query, Style::SESSION).await?;
+    let mut rows = of_segment(&found, &request);
     if rows.is_empty() {
         return Err(Failure::not_found(""));
+    }
+    // Shown as it was asked for, in whatever letter case.
+    for row in rows.iter_mut().filter(|row| row.node != node) {
+        Arc::make_mut(row).node = node.clone();
     }
     let rows = Reply::Coordinates(rows);
     Ok(found.complete(response::encoded(encode(&rows, request.pretty))))

@@ -13,7 +13,8 @@ use model::operator::{
 };
 use model::query::Query;
 use model::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use crate::agent_info::done;
@@ -102,11 +103,11 @@ pub(crate) async fn autopilot_configuration(
 #[serde(rename_all = "PascalCase", default)]
 struct Wanted {
     cleanup_dead_servers: bool,
-    #[serde(with = "duration::text")]
+    #[serde(deserialize_with = "strict_duration")]
     last_contact_threshold: GoDuration,
     max_trailing_logs: u64,
     min_quorum: u64,
-    #[serde(with = "duration::text")]
+    #[serde(deserialize_with = "strict_duration")]
     server_stabilization_time: GoDuration,
     redundancy_zone_tag: String,
     disable_upgrade_migration: bool,
@@ -115,6 +116,14 @@ struct Wanted {
     _create_index: u64,
     #[serde(rename = "ModifyIndex")]
     _modify_index: u64,
+}
+
+/// A duration that is not the empty text, which elsewhere stands for none.
+fn strict_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GoDuration, D::Error> {
+    match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::String(text) => text.parse().map_err(D::Error::custom),
+        other => serde_json::from_value(other).map_err(D::Error::custom),
+    }
 }
 
 pub(crate) async fn configure_autopilot(
