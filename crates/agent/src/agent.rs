@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use model::ca::IssuedCert;
 use model::query::{Query, QueryOptions, Token};
 use rpc::{Answer, Body, Cluster};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +20,7 @@ use crate::local::Local;
 use crate::maintenance::MAINTENANCE;
 use crate::metrics::{self, Metrics};
 use crate::persist::{Kept, Persist};
-use crate::pool::{self, Membership};
+use crate::pool::{Events, Membership};
 use crate::remembered::Remembered;
 use crate::roots::RootsView;
 use crate::settings::AgentSettings;
@@ -43,6 +43,8 @@ pub struct Agent {
     settings: ArcSwap<AgentSettings>,
     cluster: Arc<dyn Cluster>,
     membership: Arc<dyn Membership>,
+    /// Of those the pool heard, the ones meant for this agent.
+    events: watch::Sender<Events>,
     local: Arc<Local>,
     runners: Runners,
     persist: Persist,
@@ -97,18 +99,12 @@ impl Agent {
             stop.clone(),
             tasks.clone(),
         );
-        let (judged, node) = (Arc::clone(&local), settings.node.name.clone());
-        membership.judge_events(Box::new(move |event| {
-            let state = judged.read();
-            let services = state.services.values().map(|row| &row.service);
-            let services = services.map(|service| (service.name.as_str(), service.tags.as_slice()));
-            pool::is_meant_for(event, &node, services)
-        }));
         let agent = Arc::new(Self {
             persist: Persist::new(settings.data_dir.as_deref()),
             settings: ArcSwap::from_pointee(settings),
             cluster,
             membership,
+            events: watch::Sender::new(Arc::new([])),
             local,
             runners,
             registering: Mutex::default(),
@@ -158,6 +154,8 @@ impl Agent {
         tasks.spawn(sync.run(self.life.stop.clone()));
         tasks.spawn(Arc::clone(self).reap_critical_services());
         tasks.spawn(Arc::clone(self).turn_metrics());
+        tasks.spawn(Arc::clone(self).keep_events());
+        tasks.spawn(Arc::clone(self).report_coordinates());
         if settings.central_service_config {
             tasks.spawn(Arc::clone(self).keep_central());
         }
@@ -281,6 +279,10 @@ impl Agent {
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    pub(crate) fn own_events(&self) -> &watch::Sender<Events> {
+        &self.events
     }
 
     pub(crate) fn local(&self) -> &Arc<Local> {

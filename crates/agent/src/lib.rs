@@ -33,6 +33,8 @@ pub mod remembered;
 pub mod roots;
 pub mod views;
 
+mod coordinates;
+pub mod event;
 pub mod host;
 pub mod info;
 pub mod member;

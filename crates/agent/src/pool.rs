@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::coordinate::{Coordinate, DIMENSIONS, NodeCoordinate};
 use model::error::{Error, ErrorKind};
 use model::event::UserEvent;
-use model::keyring::{KeyringOperation, KeyringRequest, KeyringResponse};
+use model::keyring::{KeyError, KeyringOperation, KeyringRequest, KeyringResponse};
 use rpc::{Pending, Pools};
 use tokio::sync::watch;
 
@@ -21,8 +21,6 @@ mod gossiping;
 pub use gossiping::{GossipSettings, Gossiping, SERVER_TAG, is_foreign_server};
 
 mod event;
-pub(crate) use event::is_meant_for;
-
 mod files;
 mod resolve;
 mod stream;
@@ -35,9 +33,6 @@ pub const EVENTS_MAX: usize = 256;
 /// User events as they came, the newest last, [`EVENTS_MAX`] at most.
 pub type Events = Arc<[Arc<UserEvent>]>;
 
-/// Whether an event is meant for this agent.
-pub type EventJudge = Box<dyn Fn(&UserEvent) -> bool + Send + Sync>;
-
 /// Membership of the pool of this datacenter (LAN) and the pool of all servers (WAN).
 pub trait Membership: Send + Sync + 'static {
     /// Everybody known, whatever their state, in no particular order. Empty for the WAN where this
@@ -46,7 +41,7 @@ pub trait Membership: Send + Sync + 'static {
 
     /// Contacts each address, `host` or `host:port`; resolves to how many were reached.
     ///
-    /// Errors: none was reached; the text says why for each.
+    /// Errors: none was reached; the text says why, a line for each.
     fn join(&self, addresses: Vec<String>, wan: bool) -> Pending<'_, usize>;
 
     /// Takes `node` for gone from both pools instead of failed; `prune` forgets it altogether.
@@ -54,7 +49,7 @@ pub trait Membership: Send + Sync + 'static {
     /// Errors: `NotFound` with the text of [`no_such_node`].
     fn force_leave(&self, node: String, prune: bool) -> Pending<'_, ()>;
 
-    /// The events of this datacenter that were meant for this agent.
+    /// The events of this datacenter that reached this machine; the agent chooses those meant for it.
     fn events(&self) -> watch::Receiver<Events>;
 
     /// LAN: where this agent stands, one row per segment. WAN: where every server known stands, by
@@ -63,9 +58,6 @@ pub trait Membership: Send + Sync + 'static {
 
     /// Changes whenever another server has won leadership: then the catalog is to be compared.
     fn leader_changes(&self) -> watch::Receiver<u64>;
-
-    /// Says who decides which events are meant for this agent. The first to say so counts.
-    fn judge_events(&self, judge: EventJudge);
 }
 
 /// What clients look for when a node is not a member.
@@ -76,6 +68,52 @@ pub fn no_such_node(name: &str) -> Error {
 /// Where every node begins.
 pub fn origin() -> Coordinate {
     Coordinate { vec: vec![0.0; DIMENSIONS], error: 1.5, adjustment: 0.0, height: 1e-5 }
+}
+
+/// Most bytes of an event: its name and payload, and again all of it as a message. The limit keeps
+/// events in single packets; Consul has the same.
+pub const EVENT_BYTES_MAX: usize = 512;
+
+/// Refuses an event that is too large to gossip, in the words operators know.
+pub fn check_event_size(event: &UserEvent) -> Result<(), Error> {
+    let UserEvent {
+        id, name, payload, node_filter, service_filter, tag_filter, version: _, ..
+    } = event;
+    // Lengths of the MessagePack form: the map, then each key and value with its header.
+    let optional = [(1, payload.len()), (2, node_filter.len()), (2, service_filter.len())]
+        .into_iter()
+        .chain([(2, tag_filter.len())])
+        .filter(|(_, length)| *length > 0)
+        .map(|(key, length)| 1 + key + header(length, 31) + length);
+    let fixed =
+        1 + (3 + header(id.len(), 31) + id.len()) + (2 + header(name.len(), 31) + name.len());
+    let body = fixed + optional.sum::<usize>() + 3;
+    let name = "consul:event:".len() + name.len();
+    let why = if name + body > EVENT_BYTES_MAX {
+        "user event exceeds configured limit of 512 bytes before encoding"
+    } else if message_bytes(name, body) > EVENT_BYTES_MAX {
+        "encoded user event exceeds configured limit of 512 bytes after encoding"
+    } else {
+        return Ok(());
+    };
+    let reason = format!("error broadcasting event to segment \"\": {why}");
+    Err(Error::invalid(model::definition::several(&[reason])))
+}
+
+/// Length of a gossip message with a name and a payload of these lengths.
+fn message_bytes(name: usize, payload: usize) -> usize {
+    // Kind, map, `LTime` with a small number, `Name`, `Payload`, `CC` with its truth value.
+    let keys = 1 + 1 + (6 + 1) + 5 + 8 + (3 + 1);
+    keys + header(name, 31) + name + header(payload, 31) + payload
+}
+
+/// Length of what MessagePack writes before a text of `length`; up to `short` one byte.
+fn header(length: usize, short: usize) -> usize {
+    match length {
+        length if length <= short => 1,
+        length if length <= 255 => 2,
+        _ => 3,
+    }
 }
 
 /// Adds `event` to `events`, dropping the oldest when there are too many.
@@ -157,14 +195,13 @@ impl Membership for Alone {
     fn leader_changes(&self) -> watch::Receiver<u64> {
         self.leader_changes.subscribe()
     }
-
-    fn judge_events(&self, _judge: EventJudge) {}
 }
 
 /// What the server of this process may ask of the pools.
 impl Pools for Alone {
     fn fire_event(&self, mut event: UserEvent) -> Pending<'_, ()> {
         Box::pin(async move {
+            check_event_size(&event)?;
             let newest = self.events.borrow().last().map_or(1, |event| event.lamport_time);
             event.lamport_time = newest + 1;
             remember(&self.events, event);
@@ -175,24 +212,41 @@ impl Pools for Alone {
     /// There is no key here, and each pool says so.
     fn keyring(&self, request: KeyringRequest) -> Pending<'_, Vec<KeyringResponse>> {
         Box::pin(async move {
-            let reason = match request.operation {
-                KeyringOperation::List => "Keyring is empty (encryption not enabled)",
-                KeyringOperation::Install(_)
-                | KeyringOperation::Use(_)
-                | KeyringOperation::Remove(_) => "No keyring to modify (encryption not enabled)",
+            let (reason, key) = match request.operation {
+                KeyringOperation::List => ("Keyring is empty (encryption not enabled)", None),
+                KeyringOperation::Install(key)
+                | KeyringOperation::Use(key)
+                | KeyringOperation::Remove(key) => {
+                    ("No keyring to modify (encryption not enabled)", Some(key))
+                }
             };
-            let rows =
-                self.pools().filter(|pool| !request.local_only || pool.name == self.lan.name);
-            let row = |pool: &Member| KeyringResponse {
-                wan: pool.name != self.lan.name,
-                datacenter: self.datacenter.clone(),
-                messages: [(pool.name.clone(), reason.to_owned())].into(),
-                num_nodes: 1,
-                error: "1/1 nodes reported failure".to_owned(),
-                ..KeyringResponse::default()
+            let unreadable = match key.map(|key| key.bytes()) {
+                Some(Err(error @ KeyError::Base64(_))) => Some(error.to_string()),
+                _ => None,
             };
-            Ok(rows.map(row).collect())
+            let row = |pool: &Member| match &unreadable {
+                Some(error) => KeyringResponse { error: error.clone(), ..self.blank(pool) },
+                None => KeyringResponse {
+                    messages: [(pool.name.clone(), reason.to_owned())].into(),
+                    num_nodes: 1,
+                    error: "1/1 nodes reported failure".to_owned(),
+                    ..self.blank(pool)
+                },
+            };
+            let pools = self.pools();
+            let pools = pools.filter(|pool| !request.local_only || pool.name == self.lan.name);
+            Ok(pools.map(row).collect())
         })
+    }
+}
+
+impl Alone {
+    fn blank(&self, pool: &Member) -> KeyringResponse {
+        KeyringResponse {
+            wan: pool.name != self.lan.name,
+            datacenter: self.datacenter.clone(),
+            ..KeyringResponse::default()
+        }
     }
 }
 
@@ -227,5 +281,28 @@ mod tests {
         assert_eq!(seen.len(), EVENTS_MAX);
         assert_eq!((seen[0].name.as_str(), seen[0].lamport_time), ("3", 5));
         assert_eq!(seen[EVENTS_MAX - 1].name, "258");
+    }
+
+    #[test]
+    fn large_events_are_refused() {
+        let check = |payload: usize, want: Option<&str>| {
+            let event = UserEvent {
+                id: "828ec388-3ff7-1d91-81c0-78a303a689ad".into(),
+                name: "limit".into(),
+                payload: vec![b'a'; payload],
+                ..UserEvent::default()
+            };
+            let refused = check_event_size(&event).err().map(|error| error.message);
+            let is_as_wanted = match (&refused, want) {
+                (None, None) => true,
+                (Some(text), Some(end)) => text.ends_with(&format!("{end} encoding\n\n")),
+                _ => false,
+            };
+            assert!(is_as_wanted, "{payload}: {refused:?}");
+        };
+        check(406, None);
+        check(407, Some("after"));
+        check(436, Some("after"));
+        check(438, Some("before"));
     }
 }

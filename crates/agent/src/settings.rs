@@ -86,12 +86,16 @@ pub struct CheckSettings {
     pub reap_interval: Duration,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SyncSettings {
     /// Time between full comparisons with the catalog, before scaling by cluster size.
     pub interval: Duration,
     /// Time before a failed full comparison is tried again, before jitter.
     pub retry_interval: Duration,
+    /// Time between reports of the node's coordinate, before scaling by cluster size and jitter.
+    pub coordinate_interval_min: Duration,
+    /// Reports a second of all agents together.
+    pub coordinate_rate_target: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +154,12 @@ impl Default for CheckSettings {
 
 impl Default for SyncSettings {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(60), retry_interval: Duration::from_secs(15) }
+        Self {
+            interval: Duration::from_secs(60),
+            retry_interval: Duration::from_secs(15),
+            coordinate_interval_min: Duration::from_secs(15),
+            coordinate_rate_target: 64.0,
+        }
     }
 }
 

@@ -98,7 +98,12 @@ pub(crate) fn agent(config: &AgentConfig, node_id: &str) -> AgentSettings {
             deregister_after_min: settings.check_deregister_interval_min.to_std(),
             reap_interval: settings.check_reap_interval.to_std(),
         },
-        sync: SyncSettings { interval: settings.ae_interval.to_std(), ..SyncSettings::default() },
+        sync: SyncSettings {
+            interval: settings.ae_interval.to_std(),
+            coordinate_interval_min: settings.sync_coordinate_interval_min.to_std(),
+            coordinate_rate_target: settings.sync_coordinate_rate_target,
+            ..SyncSettings::default()
+        },
         sidecar_ports: config.sidecar_ports.clone().unwrap_or(no_ports()),
         central_service_config: settings.enable_central_service_config,
         default_allow: config.default_intention_allow,

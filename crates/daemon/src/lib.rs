@@ -164,8 +164,15 @@ impl Running {
             }
         };
         let membership: Arc<dyn Membership> = match &gossiping {
-            Some(gossiping) => gossiping.clone(),
-            None => agent::Alone::new(&settings),
+            Some(gossiping) => {
+                server.use_pools(gossiping.clone());
+                gossiping.clone()
+            }
+            None => {
+                let alone = agent::Alone::new(&settings);
+                server.use_pools(alone.clone());
+                alone
+            }
         };
         let agent = Agent::start(settings, cluster.clone(), membership, life.clone()).await?;
         let api = http::Api::new(agent.clone(), assemble::http(&config))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agent::monitor::LogLevel;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, HeaderValue};
+use model::definition::several;
 use tokio::sync::mpsc;
 
 use crate::edge::Edge;
@@ -119,16 +120,20 @@ pub(crate) fn is_enabled(request: &Request) -> Result<bool, Failure> {
     parse_truth(text).ok_or_else(|| Failure::bad(format!("Invalid value for enable: {text:?}")))
 }
 
-pub(crate) async fn join(_edge: &Edge, request: Request) -> Result<Response, Failure> {
-    let address = request.rest();
-    Err(Failure::server(format!(
-        "1 error occurred:\n\t* Failed to join {address}: this agent forms no pool\n\n"
-    )))
+pub(crate) async fn join(edge: &Edge, request: Request) -> Result<Response, Failure> {
+    let wan = request.parameters.text("wan").is_some();
+    let joined = edge.agent.membership().join(vec![request.rest().to_owned()], wan).await;
+    if let Err(error) = joined {
+        let reasons: Vec<_> = error.message.lines().map(str::to_owned).collect();
+        return Err(Failure::server(several(&reasons)));
+    }
+    done()
 }
 
-pub(crate) async fn force_leave(_edge: &Edge, request: Request) -> Result<Response, Failure> {
-    let name = request.rest();
-    Err(Failure::server(format!("agent: No node found with name '{name}'")))
+pub(crate) async fn force_leave(edge: &Edge, request: Request) -> Result<Response, Failure> {
+    let prune = request.parameters.has("prune");
+    edge.agent.membership().force_leave(request.rest().to_owned(), prune).await?;
+    done()
 }
 
 pub(crate) async fn token(_edge: &Edge, _request: Request) -> Result<Response, Failure> {

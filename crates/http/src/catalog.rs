@@ -10,6 +10,7 @@ use crate::ask::{Style, ask};
 use crate::body::{self, Rules};
 use crate::edge::Edge;
 use crate::failure::Failure;
+use crate::near;
 use crate::options::Options;
 use crate::request::Request;
 use crate::response::{self, Response};
@@ -52,7 +53,7 @@ async fn decode<T: serde::de::DeserializeOwned>(
 }
 
 /// The datacenter a body names goes before that of the query.
-fn check_datacenter(edge: &Edge, named: &str) -> Result<(), Failure> {
+pub(crate) fn check_datacenter(edge: &Edge, named: &str) -> Result<(), Failure> {
     match named {
         "" => Ok(()),
         own if own == edge.agent.settings().node.datacenter => Ok(()),
@@ -122,5 +123,6 @@ async fn respond(
     query: Query,
     style: Style,
 ) -> Result<Response, Failure> {
-    Ok(ask(edge, &request, query, style).await?.respond(&request))
+    let found = ask(edge, &request, query, style).await?;
+    Ok(near::sort(edge, &request, found).await?.respond(&request))
 }

@@ -8,6 +8,7 @@ use crate::catalog::{MISSING_NODE, MISSING_SERVICE};
 use crate::edge::Edge;
 use crate::encode::encode;
 use crate::failure::Failure;
+use crate::near;
 use crate::request::Request;
 use crate::response::{self, Response};
 
@@ -98,5 +99,6 @@ async fn respond(
     query: Query,
     style: Style,
 ) -> Result<Response, Failure> {
-    Ok(ask(edge, &request, query, style).await?.respond(&request))
+    let found = ask(edge, &request, query, style).await?;
+    Ok(near::sort(edge, &request, found).await?.respond(&request))
 }

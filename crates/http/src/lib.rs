@@ -29,6 +29,7 @@ mod gzip;
 mod response;
 
 mod ask;
+mod near;
 
 mod agent_check;
 mod agent_connect;
@@ -37,9 +38,12 @@ mod agent_service;
 mod ca;
 mod catalog;
 mod config_entry;
+mod coordinate;
+mod event;
 mod health;
 mod intention;
 mod kv;
+mod operator;
 mod session;
 mod status;
 

@@ -14,8 +14,8 @@ use crate::failure::Failure;
 use crate::request::Request;
 use crate::response::Response;
 use crate::{
-    agent_check, agent_connect, agent_info, agent_service, ca, catalog, config_entry, health,
-    intention, kv, session, status,
+    agent_check, agent_connect, agent_info, agent_service, ca, catalog, config_entry, coordinate,
+    event, health, intention, kv, operator, session, status,
 };
 
 pub(crate) type Pending<'a> = Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send + 'a>>;
@@ -33,8 +33,10 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     Agent,
+    Event,
     Intention,
     Key,
+    Keyring,
     Node,
     /// The service named, or each one listed.
     Service,
@@ -99,6 +101,10 @@ const INTENTION_READ: Access = Access::Needs(Resource::Intention, Right::Read);
 const INTENTION_WRITE: Access = Access::Needs(Resource::Intention, Right::Write);
 const OPERATOR_READ: Access = Access::Needs(Resource::Operator, Right::Read);
 const OPERATOR_WRITE: Access = Access::Needs(Resource::Operator, Right::Write);
+const EVENT_READ: Access = Access::Needs(Resource::Event, Right::Read);
+const EVENT_WRITE: Access = Access::Needs(Resource::Event, Right::Write);
+const KEYRING_READ: Access = Access::Needs(Resource::Keyring, Right::Read);
+const KEYRING_WRITE: Access = Access::Needs(Resource::Keyring, Right::Write);
 const KIND_READ: Access = Access::Needs(Resource::OfKind, Right::Read);
 const KIND_WRITE: Access = Access::Needs(Resource::OfKind, Right::Write);
 
@@ -165,6 +171,26 @@ const ROUTES: &[Route] = routes! {
     GET "/v1/session/info/" session::read, SESSION_READ, no_ns;
     GET "/v1/session/node/" session::of_node, SESSION_READ, no_ns;
     GET "/v1/session/list" session::list, SESSION_READ, no_ns;
+
+    PUT "/v1/event/fire/" event::fire, EVENT_WRITE;
+    GET "/v1/event/list" event::list, EVENT_READ;
+
+    GET "/v1/coordinate/datacenters" coordinate::datacenters, OPEN;
+    GET "/v1/coordinate/nodes" coordinate::nodes, NODE_READ;
+    GET "/v1/coordinate/node/" coordinate::node, NODE_READ;
+    PUT "/v1/coordinate/update" coordinate::update, NODE_WRITE;
+
+    GET "/v1/operator/raft/configuration" operator::raft_configuration, OPERATOR_READ;
+    DELETE "/v1/operator/raft/peer" operator::remove_peer, OPERATOR_WRITE;
+    POST "/v1/operator/raft/transfer-leader" operator::transfer_leader, OPERATOR_WRITE;
+    GET "/v1/operator/autopilot/configuration" operator::autopilot_configuration, OPERATOR_READ;
+    PUT "/v1/operator/autopilot/configuration" operator::configure_autopilot, OPERATOR_WRITE;
+    GET "/v1/operator/autopilot/health" operator::autopilot_health, OPERATOR_READ;
+    GET "/v1/operator/autopilot/state" operator::autopilot_state, OPERATOR_READ;
+    GET "/v1/operator/keyring" operator::list_keys, KEYRING_READ;
+    POST "/v1/operator/keyring" operator::install_key, KEYRING_WRITE;
+    PUT "/v1/operator/keyring" operator::use_key, KEYRING_WRITE;
+    DELETE "/v1/operator/keyring" operator::remove_key, KEYRING_WRITE;
 
     GET "/v1/status/leader" status::leader, OPEN;
     GET "/v1/status/peers" status::peers, OPEN;

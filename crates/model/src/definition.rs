@@ -252,7 +252,7 @@ pub enum DefinitionError {
 }
 
 /// A list of errors in the form Go's `multierror` prints.
-fn several(errors: &[String]) -> String {
+pub fn several(errors: &[String]) -> String {
     let mut text = match errors.len() {
         1 => "1 error occurred:\n".to_owned(),
         count => format!("{count} errors occurred:\n"),

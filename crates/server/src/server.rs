@@ -9,13 +9,20 @@ use std::thread::JoinHandle;
 use model::ca::{CaConfiguration, IssuedCert};
 use model::command::{Command, Outcome};
 use model::error::{Error, ErrorKind};
+use model::event::UserEvent;
+use model::keyring::{KeyringRequest, KeyringResponse};
+use model::operator::{
+    ClusterHealth, OperatorReply, OperatorRequest, RaftConfiguration, RaftServer, ServerHealth,
+};
 use model::query::{Query, QueryOptions, Token};
 use model::session::Session;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use replica::{Input, Leadership, Replica, ReplicaConfig};
+use rpc::Pools;
 use rpc::{Answer, Cluster, Pending, Status};
 use state::State;
+use std::sync::OnceLock;
 use tokio::sync::oneshot;
 
 use crate::ca::Authority;
@@ -45,6 +52,8 @@ pub struct Server {
     authority: Arc<Authority>,
     thread: Mutex<Option<JoinHandle<()>>>,
     consensus_id: u64,
+    pools: OnceLock<Arc<dyn Pools>>,
+    started: model::time::Timestamp,
 }
 
 impl Server {
@@ -85,7 +94,71 @@ impl Server {
             .name("authority".into())
             .spawn(move || watched.watch_over())
             .map_err(StartError::Thread)?;
-        Ok(Self { shared, authority, thread: Mutex::new(Some(thread)), consensus_id: id })
+        Ok(Self {
+            shared,
+            authority,
+            consensus_id: id,
+            thread: Mutex::new(Some(thread)),
+            pools: OnceLock::new(),
+            started: std::time::SystemTime::now().into(),
+        })
+    }
+
+    /// The gossip pools this process takes part in. Only the first given counts.
+    pub fn use_pools(&self, pools: Arc<dyn Pools>) {
+        let _ = self.pools.set(pools);
+    }
+
+    fn operate(&self, request: OperatorRequest) -> Result<OperatorReply, Error> {
+        let status = self.status();
+        let member = self.shared.config.member.clone().unwrap_or_default();
+        let address = self.shared.config.advertise.clone();
+        let missing = |what: &str, name: &str| {
+            Err(Error::invalid(format!("{what} {name:?} was not found in the Raft configuration")))
+        };
+        match request {
+            OperatorRequest::RaftConfiguration => {
+                let servers = vec![RaftServer {
+                    id: member.id,
+                    node: member.name,
+                    address,
+                    leader: status.is_leader,
+                    protocol_version: "3".to_owned(),
+                    voter: true,
+                }];
+                Ok(OperatorReply::RaftConfiguration(RaftConfiguration { servers, index: 1 }))
+            }
+            OperatorRequest::RemovePeerByAddress(name) if name != address => {
+                missing("address", &name)
+            }
+            OperatorRequest::RemovePeerById(name) if name != member.id => missing("id", &name),
+            OperatorRequest::RemovePeerByAddress(_) | OperatorRequest::RemovePeerById(_) => {
+                Err(Error::invalid("the only server cannot be removed"))
+            }
+            OperatorRequest::TransferLeadership(_) => Err(Error::invalid("cannot find peer")),
+            OperatorRequest::Health => Ok(OperatorReply::Health(ClusterHealth {
+                healthy: status.is_leader,
+                failure_tolerance: 0,
+                servers: vec![ServerHealth {
+                    id: member.id,
+                    name: member.name,
+                    address,
+                    serf_status: "alive".to_owned(),
+                    version: "1.8.7".to_owned(),
+                    leader: status.is_leader,
+                    last_term: status.term,
+                    last_index: status.applied_index,
+                    healthy: status.is_leader,
+                    voter: true,
+                    stable_since: self.started,
+                    ..ServerHealth::default()
+                }],
+            })),
+        }
+    }
+
+    fn pools(&self) -> Result<&Arc<dyn Pools>, Error> {
+        self.pools.get().ok_or_else(|| Error::new(ErrorKind::Unavailable, "no gossip here"))
     }
 
     /// What this server is called in consensus; never 0, never reused.
@@ -202,6 +275,21 @@ impl Cluster for Server {
 
     fn configure_ca(&self, config: CaConfiguration, _token: Token) -> Pending<'_, ()> {
         Box::pin(self.authority.configure(config))
+    }
+
+    fn operator(&self, request: OperatorRequest, _token: Token) -> Pending<'_, OperatorReply> {
+        Box::pin(async move {
+            self.shared.await_leader().await?;
+            self.operate(request)
+        })
+    }
+
+    fn fire_event(&self, event: UserEvent, _token: Token) -> Pending<'_, ()> {
+        Box::pin(async move { self.pools()?.fire_event(event).await })
+    }
+
+    fn keyring(&self, request: KeyringRequest, _token: Token) -> Pending<'_, Vec<KeyringResponse>> {
+        Box::pin(async move { self.pools()?.keyring(request).await })
     }
 
     fn status(&self) -> Status {

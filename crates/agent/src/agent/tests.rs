@@ -518,7 +518,7 @@ async fn says_what_it_is() {
     assert_eq!(shown["Config"]["Version"], "1.8.7");
     assert_eq!(shown["Config"]["Product"], "lictor");
     assert_eq!(shown["Member"]["Tags"]["role"], "consul");
-    assert_eq!(shown["Coord"]["Adjustment"], 0);
+    assert_eq!(shown["Coord"]["Adjustment"], 0.0);
     assert_eq!(shown["Stats"]["agent"]["services"], "0");
     assert_eq!(running.agent.members(false, "").unwrap()[0].port, 8301);
     assert_eq!(running.agent.members(true, "").unwrap()[0].name, "node1.dc1");

@@ -1,16 +1,12 @@
-//! User events as they travel through gossip, and which of them concern this agent.
+//! User events as they travel through gossip.
 
 use model::event::{EVENT_VERSION, UserEvent};
-use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
 /// What the names of user events begin with; the pool carries others, too.
 pub(super) const PREFIX: &str = "consul:event:";
 /// Sent by a server that has won leadership; the payload is its node name.
 pub(super) const NEW_LEADER: &str = "consul:new-leader";
-
-/// Compiled size of one filter. Whoever may fire an event chooses it. Unit: bytes.
-const FILTER_BYTES_MAX: usize = 1 << 20;
 
 /// The payload of a user event. Source: captured from a real agent.
 #[derive(Serialize, Deserialize, Default)]
@@ -64,39 +60,6 @@ pub(super) fn decode(lamport_time: u64, bytes: &[u8]) -> Option<UserEvent> {
     })
 }
 
-/// Whether `event` is meant for the node `node` that has `services`, each with its tags.
-pub(crate) fn is_meant_for<'a>(
-    event: &UserEvent,
-    node: &str,
-    services: impl Iterator<Item = (&'a str, &'a [String])>,
-) -> bool {
-    if event.version > EVENT_VERSION {
-        return false;
-    }
-    // What does not compile meets nothing.
-    let compile = |text: &str| match text {
-        "" => Some(None),
-        text => compile(text).map(Some),
-    };
-    let (Some(nodes), Some(of_service), Some(of_tag)) =
-        (compile(&event.node_filter), compile(&event.service_filter), compile(&event.tag_filter))
-    else {
-        return false;
-    };
-    if nodes.is_some_and(|nodes| !nodes.is_match(node)) {
-        return false;
-    }
-    let Some(of_service) = of_service else { return true };
-    services.into_iter().any(|(name, tags)| {
-        of_service.is_match(name)
-            && of_tag.as_ref().is_none_or(|of_tag| tags.iter().any(|tag| of_tag.is_match(tag)))
-    })
-}
-
-fn compile(text: &str) -> Option<Regex> {
-    RegexBuilder::new(text).size_limit(FILTER_BYTES_MAX).build().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,23 +85,5 @@ mod tests {
         }
         assert_eq!(decode(1, b"\x93"), None);
         assert_eq!(decode(1, b""), None);
-    }
-
-    #[test]
-    fn filters_choose_who_takes_note() {
-        let tags = ["blue".to_owned(), "v2".to_owned()];
-        let check = |event: &UserEvent, want: bool| {
-            let services = [("web", &tags[..]), ("db", &[])];
-            assert_eq!(is_meant_for(event, "node1", services.into_iter()), want, "{event:?}");
-        };
-        check(&event("", "", ""), true);
-        check(&event("^node", "", ""), true);
-        check(&event("^other", "", ""), false);
-        check(&event("", "^web$", ""), true);
-        check(&event("", "^we$", ""), false);
-        check(&event("", "web", "blue"), true);
-        check(&event("", "db", "blue"), false);
-        check(&event("(", "", ""), false);
-        check(&UserEvent { version: 2, ..event("", "", "") }, false);
     }
 }

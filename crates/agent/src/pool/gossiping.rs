@@ -1,6 +1,6 @@
 //! The membership of an agent that gossips: the pool of its datacenter, and for servers the pool of all servers.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::agent::Life;
 use crate::member::Member;
 use crate::pool::driver::{Pool, PoolError, PoolSettings, PoolSockets};
-use crate::pool::{EventJudge, Events, Membership, event, no_such_node, remember, resolve};
+use crate::pool::{Events, Membership, check_event_size, event, no_such_node, remember, resolve};
 
 /// Tag by which our servers know one another: consensus between them and others is not possible.
 pub const SERVER_TAG: &str = "lictor";
@@ -49,7 +49,6 @@ pub struct Gossiping {
     wan: Option<Own>,
     events: watch::Sender<Events>,
     leader_changes: watch::Sender<u64>,
-    judge: OnceLock<EventJudge>,
 }
 
 impl Gossiping {
@@ -96,7 +95,6 @@ impl Gossiping {
             wan,
             events: watch::Sender::new(Arc::new([])),
             leader_changes: watch::Sender::new(0),
-            judge: OnceLock::new(),
         });
         life.tasks.spawn(Arc::clone(&gossiping).take_events(events_in));
         Ok(gossiping)
@@ -202,15 +200,8 @@ impl Gossiping {
     }
 
     fn take_user_event(&self, event: UserEvent) {
-        let is_meant = match self.judge.get() {
-            Some(judge) => judge(&event),
-            // Nothing is registered before there is an agent.
-            None => event::is_meant_for(&event, &self.node_name, std::iter::empty()),
-        };
-        if is_meant {
-            tracing::debug!(name = %event.name, id = %event.id, "user event");
-            remember(&self.events, event);
-        }
+        tracing::debug!(name = %event.name, id = %event.id, "user event");
+        remember(&self.events, event);
     }
 
     fn pools(&self, local_only: bool) -> impl Iterator<Item = (bool, &Own)> {
@@ -253,11 +244,6 @@ impl Membership for Gossiping {
         self.leader_changes.subscribe()
     }
 
-    fn judge_events(&self, judge: EventJudge) {
-        // An agent starts once.
-        let _ = self.judge.set(judge);
-    }
-
     fn coordinate(&self, wan: bool) -> Vec<NodeCoordinate> {
         if !self.has_coordinates {
             return Vec::new();
@@ -281,6 +267,7 @@ impl Membership for Gossiping {
 impl Pools for Gossiping {
     fn fire_event(&self, event: UserEvent) -> Pending<'_, ()> {
         Box::pin(async move {
+            check_event_size(&event)?;
             let name = format!("{}{}", event::PREFIX, event.name);
             let payload = Bytes::from(event::encode(event));
             self.lan.pool.user_event(name, payload).map_err(|error| match error {

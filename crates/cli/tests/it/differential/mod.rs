@@ -19,9 +19,12 @@ mod catalog;
 mod config_entry;
 mod connect_ca;
 mod conventions;
+mod coordinate;
+mod event;
 mod health;
 mod intention;
 mod kv;
+mod operator;
 mod session;
 mod status;
 
