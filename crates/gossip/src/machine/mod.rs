@@ -204,9 +204,7 @@ impl Gossip {
             return;
         }
         let mut step = Step { now: now.mono, effects };
-        while let Some(timer) = self.timers.pop(now.mono) {
-            self.fire(timer, &mut step);
-        }
+        self.fire_due(&mut step);
         match input {
             Input::Tick => {}
             Input::PacketReceived { from, bytes } => self.receive_packet(from, &bytes, &mut step),
@@ -221,6 +219,8 @@ impl Gossip {
                 }
             }
         }
+        // What came may have made something due, as a confirmation does with a suspicion.
+        self.fire_due(&mut step);
         self.go_on_leaving(&mut step);
     }
 
@@ -242,6 +242,12 @@ impl Gossip {
         match self.leaving {
             Leaving::Done => Mono(u64::MAX),
             _ => self.timers.next_wake().unwrap_or(Mono(u64::MAX)),
+        }
+    }
+
+    fn fire_due(&mut self, step: &mut Step<'_>) {
+        while let Some(timer) = self.timers.pop(step.now) {
+            self.fire(timer, step);
         }
     }
 
