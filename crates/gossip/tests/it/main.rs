@@ -6,5 +6,7 @@
 mod driver;
 mod pool;
 
+mod decoders;
+
 mod network;
 mod simulation;
