@@ -445,3 +445,6 @@ impl std::fmt::Debug for Gossip {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,8 @@ use std::process::{Child, Command as Process, Stdio};
 
 use bytes::Bytes;
 use gossip::{
-    Command, Config, Event, Filter, Key, KeyRequest, Keyring, OperationId, Query, Status, Tags,
+    Command, Config, Event, Filter, Key, KeyRequest, Keyring, OperationId, Profile, Query, Status,
+    Tags,
 };
 use serde_json::{Value, json};
 use testkit::ports::Ports;
@@ -379,4 +380,39 @@ fn a_seed_for_real_clients() {
     wait_status(first.http(), "second", Status::Failed);
     node.command(Command::ForceLeave { node: "second".into(), prune: false });
     wait_status(first.http(), "second", Status::Left);
+}
+
+#[test]
+fn a_member_of_a_wan_pool_with_a_long_key() {
+    // 32 bytes: AES-256.
+    let long_key = "T6jFZzYl3q2oV7Yx8m1kq4WcN5bR0sUeJ9tHdLgPaXY=";
+    let server = Spec::new(consul()).dev().config(json!({ "encrypt": long_key })).start();
+    let wan = server.address(server.ports.serf_wan);
+    let node = Node::start("ours.dc2", |config| {
+        config.profile = Profile::wan();
+        config.keyring = Some(Keyring::new([Key::from_base64(long_key).unwrap()]).unwrap());
+        config.tags = client_tags("0d8f6b1e-3c45-4f0e-9d8a-57a1c9e2b301");
+        for (tag, value) in [("role", "consul"), ("dc", "dc2"), ("port", "8300"), ("raft_vsn", "3")]
+        {
+            config.tags.insert(tag.into(), value.into());
+        }
+    });
+    join(&node, wan);
+    wait::until("our node in the real one's WAN pool", WAIT_MAX, || {
+        let members = server.http().get("/v1/agent/members?wan=1").ok()?.json();
+        let ours = members.as_array()?.iter().find(|m| m["Name"] == "ours.dc2")?.clone();
+        (ours["Status"] == Status::Alive as u64).then_some(())
+    });
+    let seen = node.inspect(|gossip| gossip.member("node1.dc1").cloned()).expect("it is known");
+    assert_eq!(seen.status, Status::Alive);
+    assert!(gossip::consul::is_server(&seen), "{seen:?}");
+    // A WAN pool probes every five seconds.
+    wait::until("two probes and an answer with a coordinate", WAIT_MAX, || {
+        let is_there = node.inspect(|gossip| {
+            gossip.counters().probes >= 2 && gossip.coordinates().contains_key("node1.dc1")
+        });
+        is_there.then_some(())
+    });
+    let counters = node.inspect(|gossip| gossip.counters());
+    assert_eq!((counters.probes_failed, counters.refutations), (0, 0), "{counters:?}");
 }
