@@ -1,16 +1,17 @@
 //! Pools of real agents and ours.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command as Process, Stdio};
 
 use bytes::Bytes;
+use gossip::wire::message::{Alive, Message};
 use gossip::{
     Command, Config, Event, Filter, Key, KeyRequest, Keyring, OperationId, Profile, Query, Status,
     Tags,
 };
 use serde_json::{Value, json};
-use testkit::ports::Ports;
+use testkit::ports::{Ports, free_port};
 use testkit::process::{Agent, Spec, consul};
 use testkit::request::Client;
 use testkit::wait;
@@ -124,6 +125,17 @@ fn a_member_of_a_real_pool_until_it_leaves() {
         (!nodes.contains("\"ours\"")).then_some(())
     });
     assert_eq!(node.snapshot(), gossip::Snapshot::default());
+    assert_quiet(&server.log());
+}
+
+/// A real agent warns of all it does not understand or believe.
+fn assert_quiet(log: &str) {
+    let complaints: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("memberlist") || line.contains("serf:"))
+        .filter(|line| line.contains("[WARN]") || line.contains("[ERR"))
+        .collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
 fn events_go_both_ways(node: &Node, http: Client) {
@@ -306,10 +318,11 @@ fn wait_keys(http: Client, want: &[(&str, u64)]) {
 struct RealClient {
     ports: Ports,
     child: Child,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl RealClient {
+    /// On the same loopback address as whom it joins.
     fn start(name: &str, join: SocketAddr) -> RealClient {
         let dir = tempfile::TempDir::with_prefix("client-").expect("a temporary folder");
         let ports = Ports::reserve();
@@ -321,7 +334,8 @@ impl RealClient {
             .collect();
         let config = json!({
             "node_name": name,
-            "bind_addr": "127.0.0.1",
+            "bind_addr": join.ip().to_string(),
+            "client_addr": "127.0.0.1",
             "data_dir": dir.path().join("data").to_string_lossy(),
             "ports": numbers,
             "retry_join": [join.to_string()],
@@ -338,7 +352,11 @@ impl RealClient {
             .stderr(log)
             .spawn()
             .expect("the real agent starts");
-        RealClient { ports, child, _dir: dir }
+        RealClient { ports, child, dir }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("agent.log")).expect("a log can be read")
     }
 
     fn http(&self) -> Client {
@@ -371,6 +389,7 @@ fn a_seed_for_real_clients() {
             wait_status(http, name, Status::Alive);
         }
     }
+    assert_quiet(&first.log());
     // With three, a silent one is also asked after through the other: both must call it failed.
     drop(second);
     node.wait_event("the killed client to fail", |event| match event {
@@ -415,4 +434,75 @@ fn a_member_of_a_wan_pool_with_a_long_key() {
     });
     let counters = node.inspect(|gossip| gossip.counters());
     assert_eq!((counters.probes_failed, counters.refutations), (0, 0), "{counters:?}");
+}
+
+#[test]
+fn a_pool_on_ipv6() {
+    let address = SocketAddr::from((Ipv6Addr::LOCALHOST, free_port()));
+    let node = Node::start_at(address, "ours", as_client);
+    let client = RealClient::start("first", address);
+    let seen = node.wait_event("the client to join", |event| match event {
+        Event::MemberJoin(member) if member.name == "first" => Some(member.clone()),
+        _ => None,
+    });
+    assert_eq!(seen.address.ip(), Ipv6Addr::LOCALHOST);
+    wait_status(client.http(), "ours", Status::Alive);
+    wait::until("two probes and an answer with a coordinate", WAIT_MAX, || {
+        let is_there = node.inspect(|gossip| {
+            gossip.counters().probes >= 2 && gossip.coordinates().contains_key("first")
+        });
+        is_there.then_some(())
+    });
+    let counters = node.inspect(|gossip| gossip.counters());
+    assert_eq!((counters.probes_failed, counters.refutations), (0, 0), "{counters:?}");
+    assert_quiet(&client.log());
+}
+
+/// More members than the table of the compression holds codes for, through both implementations of it.
+#[test]
+fn a_large_state_goes_both_ways() {
+    const GHOSTS: usize = 400;
+    let tell = |node: &Node| {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("any port can be bound");
+        for ghost in 0..GHOSTS {
+            let alive = Alive {
+                incarnation: 1,
+                node: format!("ghost-{ghost}"),
+                address: Bytes::copy_from_slice(&[127, 0, 0, 1]),
+                port: 9,
+                meta: ghost_meta(ghost),
+                versions: Bytes::copy_from_slice(&gossip::Versions::OURS.to_bytes()),
+            };
+            let message = Message::Alive(alive).encode();
+            udp.send_to(&message, node.address).expect("loopback takes packets");
+        }
+    };
+    let knows = |node: &Node| node.inspect(|gossip| gossip.members().count()) > GHOSTS;
+    let node = Node::start("ours", as_client);
+    // Packets may be lost even here.
+    wait::until("all ghosts to be known", WAIT_MAX, || {
+        tell(&node);
+        knows(&node).then_some(())
+    });
+    let client = RealClient::start("first", node.address);
+    wait::until("the real agent to know them all", WAIT_MAX, || {
+        let members = client.http().get("/v1/agent/members").ok()?.json();
+        (members.as_array()?.len() >= GHOSTS + 2).then_some(())
+    });
+    let first = wait::until("the real agent at its address", WAIT_MAX, || {
+        node.inspect(|gossip| gossip.member("first").map(|member| member.address))
+    });
+    let other = Node::start("other", as_client);
+    join(&other, first);
+    assert!(knows(&other), "the answer to the join holds them all");
+}
+
+/// As large as tags may be, and different in each.
+fn ghost_meta(ghost: usize) -> Bytes {
+    let noise: String =
+        (0..200).map(|i| char::from(b'a' + (ghost * 31 + i * i) as u8 % 26)).collect();
+    let mut meta =
+        b"\xff\x84\xa4role\xa4node\xa2dc\xa3dc1\xa7segment\xa0\xa5noise\xda\x00\xc8".to_vec();
+    meta.extend(noise.bytes());
+    meta.into()
 }
