@@ -199,14 +199,17 @@ impl Gossip {
     }
 
     /// Lets one thing happen. Inputs that concern nothing known are ignored; none panics.
+    ///
+    /// What is due is done on [`Input::Tick`] alone. A driver that was held up hands in first what it has received
+    /// meanwhile, so that late answers count before overdue deadlines: a stopped process does not call the others dead.
+    /// It must not put off a tick for long, though, whatever else comes in.
     pub fn step(&mut self, input: Input, now: Now, effects: &mut Vec<Effect>) {
         if self.leaving == Leaving::Done {
             return;
         }
         let mut step = Step { now: now.mono, effects };
-        self.fire_due(&mut step);
         match input {
-            Input::Tick => {}
+            Input::Tick => self.fire_due(&mut step),
             Input::PacketReceived { from, bytes } => self.receive_packet(from, &bytes, &mut step),
             Input::StreamAccepted { id, peer } => self.accept_stream(id, peer, &mut step),
             Input::StreamConnected { id } => self.stream_connected(id, &mut step),
@@ -219,8 +222,6 @@ impl Gossip {
                 }
             }
         }
-        // What came may have made something due, as a confirmation does with a suspicion.
-        self.fire_due(&mut step);
         self.go_on_leaving(&mut step);
     }
 
@@ -237,7 +238,7 @@ impl Gossip {
         result
     }
 
-    /// When [`Input::Tick`] is due if nothing else happens before.
+    /// When [`Input::Tick`] is due; may be now.
     pub fn next_wake(&self) -> Mono {
         match self.leaving {
             Leaving::Done => Mono(u64::MAX),

@@ -23,6 +23,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How often blocked readers look whether to stop.
 const STOP_POLL: Duration = Duration::from_millis(50);
 
+/// How long a tick is put off while there is something to receive.
+const LATE_MAX: Duration = Duration::from_millis(100);
+
 enum Message {
     Input(Input),
     Opened(StreamId, TcpStream),
@@ -223,8 +226,15 @@ impl Driver {
             for effect in effects.drain(..) {
                 self.perform(effect);
             }
-            let wait = gossip.next_wake().since(self.now().mono).min(WAIT_MAX);
-            let input = match receiver.recv_timeout(wait) {
+            let wake = gossip.next_wake();
+            // What was received counts before what is due, but does not put it off for long.
+            let is_late = self.now().mono.since(wake) > LATE_MAX;
+            let wait = wake.since(self.now().mono);
+            let received = match is_late {
+                true => Err(RecvTimeoutError::Timeout),
+                false => receiver.recv_timeout(wait.min(WAIT_MAX)),
+            };
+            let input = match received {
                 Ok(Message::Input(input)) => input,
                 Ok(Message::Opened(id, stream)) => {
                     self.streams.insert(id, stream);

@@ -44,11 +44,20 @@ pub(crate) struct Host {
     side: usize,
     accepted: u64,
     wake: Mono,
+    /// Of how long a span it may run how much; outside it stands still, and what comes in waits.
+    pub(crate) ration: Option<(Duration, Duration)>,
 }
 
 impl Host {
     pub(crate) fn statuses(&self, status: Status) -> usize {
         self.gossip.members().filter(|member| member.status == status).count()
+    }
+
+    /// When it runs next, from a moment on.
+    fn next_run(&self, now: Mono) -> Mono {
+        let Some((span, active)) = self.ration else { return now };
+        let into = Duration::from_nanos(now.0 % span.as_nanos() as u64);
+        if into < active { now } else { now.plus(span - into) }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -68,6 +77,18 @@ enum Delivery {
     Refused { end: End },
     Data { end: End, bytes: Bytes },
     Closed { end: End },
+}
+
+impl Delivery {
+    fn to(&self) -> SocketAddr {
+        match self {
+            Delivery::Packet { to, .. } | Delivery::Connect { to, .. } => *to,
+            Delivery::Connected { end }
+            | Delivery::Refused { end }
+            | Delivery::Data { end, .. }
+            | Delivery::Closed { end } => end.0,
+        }
+    }
 }
 
 pub(crate) struct Network {
@@ -142,7 +163,7 @@ impl Network {
             .expect("the settings are right");
         let wake = gossip.next_wake();
         let (events, lines) = (Vec::new(), Vec::new());
-        let host = Host { gossip, events, lines, side: 0, accepted: 0, wake };
+        let host = Host { gossip, events, lines, side: 0, accepted: 0, wake, ration: None };
         self.hosts.insert(at, host);
         self.wakes.insert((wake, at));
         self.perform(at, effects);
@@ -220,23 +241,39 @@ impl Network {
             let Some(next) = next.filter(|next| *next <= end) else { break };
             self.now = self.now.max(next);
             if delivery == Some(next) {
-                let (_, delivery) = self.queue.pop_first().expect("there is one");
-                self.deliver(delivery);
+                let (key, delivery) = self.queue.pop_first().expect("there is one");
+                let run = self.next_run(delivery.to());
+                if run > self.now {
+                    self.queue.insert((run, key.1), delivery);
+                } else {
+                    self.deliver(delivery);
+                }
             } else {
-                let (_, at) = *self.wakes.first().expect("there is one");
-                self.input(at, Input::Tick);
+                let wake = self.wakes.pop_first().expect("there is one");
+                let run = self.next_run(wake.1);
+                if run > self.now {
+                    self.hosts.get_mut(&wake.1).expect("it runs").wake = run;
+                    self.wakes.insert((run, wake.1));
+                } else {
+                    self.input(wake.1, Input::Tick);
+                }
             }
         }
         self.now = end;
     }
 
+    fn next_run(&self, at: SocketAddr) -> Mono {
+        self.hosts.get(&at).map(|host| host.next_run(self.now)).unwrap_or(self.now)
+    }
+
     fn input(&mut self, at: SocketAddr, input: Input) {
         let Some(host) = self.hosts.get_mut(&at) else { return };
+        let is_tick = matches!(input, Input::Tick);
         let mut effects = Vec::new();
         host.gossip.step(input, Now { mono: self.now }, &mut effects);
         self.wakes.remove(&(host.wake, at));
         host.wake = host.gossip.next_wake();
-        assert!(host.wake > self.now, "a machine that wakes at once never sleeps");
+        assert!(!is_tick || host.wake > self.now, "a machine that wakes at once never sleeps");
         self.wakes.insert((host.wake, at));
         self.perform(at, effects);
     }

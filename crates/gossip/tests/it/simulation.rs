@@ -1,5 +1,6 @@
 //! Pools in memory: whom they find, whom they lose, and that a seed tells the whole story.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -402,4 +403,27 @@ fn garbage_from_strangers_changes_nothing() {
     network.run_for(Duration::from_secs(30));
     assert!(network.is_converged());
     assert_eq!(network.count_events(is_failure), 0);
+}
+
+/// Lifeguard's case (Dadgar et al., 2018): members that stand still most of the time must not accuse those that run.
+#[test]
+fn starved_members_do_not_kill_healthy_ones() {
+    let mut network = Network::pool(26, 40, plain);
+    for n in (0..40).step_by(4) {
+        let host = network.hosts.get_mut(&address(n)).expect("it runs");
+        host.ration = Some((Duration::from_secs(5), Duration::from_millis(250 + 10 * n as u64)));
+    }
+    network.run_for(Duration::from_secs(300));
+    let starved: BTreeSet<String> = (0..40).step_by(4).map(name).collect();
+    let false_deaths = network.count_events(
+        |event| matches!(event, Event::MemberFailed(member) if !starved.contains(&member.name)),
+    );
+    assert_eq!(false_deaths, 0);
+    let refutations: u64 =
+        network.hosts.values().map(|host| host.gossip.counters().refutations).sum();
+    assert!(refutations > 100, "nobody was starved");
+    // Nor does a starved one believe that others are at fault for the answers it had no time to read.
+    for n in (0..40).step_by(4) {
+        assert_eq!(network.host(n).gossip.counters().probes_failed, 0, "{}", name(n));
+    }
 }
