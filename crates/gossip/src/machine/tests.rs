@@ -25,6 +25,10 @@ fn at(port: u16) -> SocketAddr {
 
 impl Rig {
     fn new() -> Rig {
+        Rig::with(Box::new(Everybody))
+    }
+
+    fn with(admission: Box<dyn Admission>) -> Rig {
         let mut config = Config::new("us", at(1), 1);
         config.compress = false;
         // Tickers so slow that nothing happens but what a row says.
@@ -32,7 +36,7 @@ impl Rig {
         config.profile.push_pull_interval = Duration::from_secs(1 << 20);
         let mut effects = Vec::new();
         let now = Mono(0);
-        let gossip = Gossip::start(config, Box::new(Everybody), Now { mono: now }, &mut effects);
+        let gossip = Gossip::start(config, admission, Now { mono: now }, &mut effects);
         Rig { gossip: gossip.expect("the settings are right"), now, effects }
     }
 
@@ -434,4 +438,92 @@ fn intents_decide_what_an_end_means() {
     check(&[gone.clone(), leave(3, true)], None);
     check(&[leave(3, true)], Some(Status::Leaving));
     check(&[gone.clone(), leave(3, false), alive("b", 6, 2)], Some(Status::Alive));
+}
+
+/// Lets in only who has a role.
+struct Web;
+
+impl Admission for Web {
+    fn admit(&self, members: &[Member]) -> Result<(), String> {
+        match members.iter().find(|member| member.tags.get("role").is_none_or(|r| r != "web")) {
+            Some(member) => Err(format!("{} is not of the web", member.name)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn the_callers_rules_hold_for_every_way_in() {
+    use crate::wire::stream::{PushPull, StreamDecoder, StreamMessage};
+    let mut rig = Rig::with(Box::new(Web));
+    rig.receive(alive_with("b", 5, 2, "web"));
+    rig.receive(alive_with("c", 5, 3, "database"));
+    // What a member says later is judged like what it said first.
+    rig.receive(alive_with("b", 6, 2, "database"));
+    assert_eq!((rig.state("b"), rig.state("c")), ("alive 5".to_owned(), "unknown".to_owned()));
+    assert_eq!(rig.gossip.counters().members_refused, 2);
+
+    let node = |name: &str, meta: &'static str| crate::wire::stream::NodeState {
+        name: name.into(),
+        address: address::to_bytes(at(4).ip()).into(),
+        port: 4,
+        meta: Bytes::from_static(meta.as_bytes()),
+        incarnation: 1,
+        state: 0,
+        versions: Bytes::copy_from_slice(&Versions::OURS.to_bytes()),
+    };
+    let nodes = vec![node("d", "web"), node("e", "database")];
+    for (count, is_join, want) in [(1, true, "unknown"), (2, false, "alive 1")] {
+        let id = StreamId::accepted(count);
+        let state = PushPull { is_join, nodes: nodes.clone(), user: Bytes::new() };
+        rig.step(Input::StreamAccepted { id, peer: at(9) });
+        let bytes = StreamMessage::PushPull(state).encode(true, None);
+        rig.step(Input::StreamData { id, bytes });
+        assert_eq!(rig.state("d"), want, "a join is taken as a whole");
+        assert_eq!(rig.state("e"), "unknown");
+        let answer = rig.effects.iter().find_map(|effect| match effect {
+            Effect::WriteStream { bytes, .. } => Some(bytes.clone()),
+            _ => None,
+        });
+        let mut decoder = StreamDecoder::default();
+        let answer = decoder.push(&answer.expect("it is answered first"), None, true);
+        assert!(matches!(answer, Ok(Some(StreamMessage::PushPull(_)))));
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let check = |command: Command, want: Refusal| {
+        let mut rig = Rig::new();
+        let mut effects = Vec::new();
+        let now = Now { mono: rig.now };
+        let refusal = rig.gossip.command(command.clone(), now, &mut effects);
+        assert_eq!(refusal, Err(want.clone()), "{command:?}");
+        rig.step(Input::Command(command));
+        assert_eq!(rig.effects, [Effect::Event(Event::Refused(want))]);
+    };
+    let operation = OperationId(1);
+    let query = |name: &str, size: usize| crate::Query {
+        name: name.into(),
+        payload: vec![0; size].into(),
+        ..crate::Query::default()
+    };
+    let tags = [("a".to_owned(), "b".repeat(600))].into();
+    check(Command::SetTags(tags), Refusal::TagsTooLarge);
+    let (name, payload) = ("a".to_owned(), Bytes::from(vec![0; 512]));
+    let event = Command::UserEvent { name, payload, coalesce: false };
+    check(event, Refusal::EventTooLarge { limit: 512 });
+    let command = Command::Query { operation, query: query("a", 1024) };
+    check(command, Refusal::QueryTooLarge { limit: 1024 });
+    let command = Command::Query { operation, query: query("_serf_ping", 0) };
+    check(command, Refusal::NameReserved { prefix: "_serf_" });
+    let unknown = crate::QueryId { time: 1, id: 1 };
+    let command = Command::Respond { query: unknown, payload: Bytes::new() };
+    check(command, Refusal::QueryUnknown);
+    let command = Command::ForceLeave { node: "b".into(), prune: false };
+    check(command, Refusal::MemberUnknown { node: "b".into() });
+    let command = Command::Key { operation, request: crate::KeyRequest::List };
+    check(command, Refusal::NotEncrypted);
+    let addresses = vec![at(2); 1000];
+    check(Command::Join { operation, addresses }, Refusal::Busy);
 }

@@ -28,9 +28,9 @@ pub(crate) const FLAG_ACK: u32 = 1;
 /// A query is not passed on.
 pub(crate) const FLAG_NO_BROADCAST: u32 = 2;
 
-/// Most events one clock value may carry in a push/pull: they are distinct events of the same moment.
+/// Most events of one clock value taken from a push/pull: they are distinct events of the same moment.
 const EVENTS_PER_TIME_MAX: usize = 128;
-/// Most clock values of past events read from a push/pull; peers keep 512.
+/// Most clock values of past events taken from a push/pull; peers keep 512.
 const EVENT_TIMES_MAX: usize = 4096;
 /// Most filters of a query: one packet has room for few.
 const FILTERS_MAX: usize = 64;
@@ -391,8 +391,11 @@ impl SerfState {
                 }
                 b"EventLTime" => state.event_time = reader.number()?,
                 b"Events" => {
-                    for _ in 0..bounded(reader.array_length()?, EVENT_TIMES_MAX)? {
-                        state.events.push(read_slot(reader)?);
+                    for at in 0..reader.array_length()? {
+                        match at < EVENT_TIMES_MAX {
+                            true => state.events.push(read_slot(reader)?),
+                            false => reader.skip()?,
+                        }
                     }
                 }
                 b"QueryLTime" => state.query_time = reader.number()?,
@@ -434,8 +437,11 @@ fn read_slot(reader: &mut Reader<'_>) -> Result<Option<Moment>, WireError> {
         match key {
             b"LTime" => moment.time = reader.number()?,
             b"Events" => {
-                for _ in 0..bounded(reader.array_length()?, EVENTS_PER_TIME_MAX)? {
-                    moment.events.push(read_past_event(reader)?);
+                for at in 0..reader.array_length()? {
+                    match at < EVENTS_PER_TIME_MAX {
+                        true => moment.events.push(read_past_event(reader)?),
+                        false => reader.skip()?,
+                    }
                 }
             }
             _ => return Ok(false),
