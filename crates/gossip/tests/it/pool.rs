@@ -5,14 +5,15 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command as Process, Stdio};
 
 use bytes::Bytes;
+use gossip::consul::{self, LanIdentity};
 use gossip::wire::message::{Alive, Message};
 use gossip::{
-    Command, Config, Event, Filter, Key, KeyRequest, Keyring, OperationId, Profile, Query, Status,
-    Tags,
+    Admission, Command, Config, Event, Filter, Key, KeyRequest, Keyring, Member, OperationId,
+    Profile, Query, Status, Tags,
 };
 use serde_json::{Value, json};
 use testkit::ports::{Ports, free_port};
-use testkit::process::{Agent, Spec, consul};
+use testkit::process::{Agent, Spec, consul as real};
 use testkit::request::Client;
 use testkit::wait;
 
@@ -43,7 +44,7 @@ fn as_client(config: &mut Config) {
 }
 
 fn server() -> Agent {
-    Spec::new(consul()).dev().start()
+    Spec::new(real()).dev().start()
 }
 
 fn join(node: &Node, to: SocketAddr) {
@@ -239,7 +240,7 @@ fn a_member_that_dies_is_failed_and_comes_back() {
 
 #[test]
 fn a_member_of_an_encrypted_pool() {
-    let server = Spec::new(consul()).dev().config(json!({ "encrypt": KEY })).start();
+    let server = Spec::new(real()).dev().config(json!({ "encrypt": KEY })).start();
     let http = server.http();
     let lan = server.address(server.ports.serf_lan);
     let (key, other) = (Key::from_base64(KEY).unwrap(), Key::from_base64(OTHER_KEY).unwrap());
@@ -344,7 +345,7 @@ impl RealClient {
         });
         fs::write(dir.path().join("agent.json"), config.to_string()).expect("a file");
         let log = File::create(dir.path().join("agent.log")).expect("a file");
-        let child = Process::new(consul())
+        let child = Process::new(real())
             .arg("agent")
             .arg(format!("-config-file={}", dir.path().join("agent.json").display()))
             .stdin(Stdio::null())
@@ -397,15 +398,80 @@ fn a_seed_for_real_clients() {
         _ => None,
     });
     wait_status(first.http(), "second", Status::Failed);
-    node.command(Command::ForceLeave { node: "second".into(), prune: false });
-    wait_status(first.http(), "second", Status::Left);
+
+    // Forced out by the real one, forgotten through us.
+    let http = first.http();
+    let forced = http.put("/v1/agent/force-leave/second", "").expect("the agent answers");
+    assert_eq!(forced.status, 200);
+    node.wait_event("the failed client to be left", |event| match event {
+        Event::MemberLeave(member) if member.name == "second" => Some(()),
+        _ => None,
+    });
+    wait_status(http, "second", Status::Left);
+    node.command(Command::ForceLeave { node: "second".into(), prune: true });
+    wait::until("the real agent to forget it", WAIT_MAX, || {
+        let members = http.get("/v1/agent/members").ok()?.text();
+        (!members.contains("\"second\"")).then_some(())
+    });
+
+    let left = http.put("/v1/agent/leave", "").expect("the agent answers");
+    assert_eq!(left.status, 200);
+    node.wait_event("the client to leave", |event| match event {
+        Event::MemberLeave(member) if member.name == "first" => Some(()),
+        _ => None,
+    });
+    let failures =
+        |event: &Event| matches!(event, Event::MemberFailed(member) if member.name == "first");
+    assert_eq!(node.count_events(failures), 0);
+}
+
+/// Who judges by Consul's rules as member `ours` of a datacenter.
+struct Lan(LanIdentity);
+
+impl Admission for Lan {
+    fn admit(&self, members: &[Member]) -> Result<(), String> {
+        consul::admit_lan(&self.0, members)
+    }
+}
+
+/// A real agent answers every join before it judges: only our own judgement tells that we do not belong together.
+#[test]
+fn another_datacenter_is_not_joined() {
+    let server = server();
+    let lan = server.address(server.ports.serf_lan);
+    for (datacenter, is_joined) in [("dc9", false), ("dc1", true)] {
+        let identity = LanIdentity {
+            name: "ours".into(),
+            id: "0d8f6b1e-3c45-4f0e-9d8a-57a1c9e2b301".into(),
+            datacenter: datacenter.into(),
+            segment: String::new(),
+        };
+        let node = Node::start_judging(Box::new(Lan(identity)), "ours", |config| {
+            as_client(config);
+            config.tags.insert("dc".into(), datacenter.into());
+        });
+        let operation = OperationId(1);
+        node.command(Command::Join { operation, addresses: vec![lan] });
+        let joined = node.wait_event("the join to end", |event| match event {
+            Event::JoinDone { joined, errors, .. } => Some((*joined, errors.clone())),
+            _ => None,
+        });
+        assert_eq!(joined.0, usize::from(is_joined), "{joined:?}");
+        let knows = node.inspect(|gossip| gossip.member("node1").is_some());
+        assert_eq!(knows, is_joined);
+        if is_joined {
+            wait_status(server.http(), "ours", Status::Alive);
+        } else {
+            assert_eq!(status(server.http(), "ours"), None);
+        }
+    }
 }
 
 #[test]
 fn a_member_of_a_wan_pool_with_a_long_key() {
     // 32 bytes: AES-256.
     let long_key = "T6jFZzYl3q2oV7Yx8m1kq4WcN5bR0sUeJ9tHdLgPaXY=";
-    let server = Spec::new(consul()).dev().config(json!({ "encrypt": long_key })).start();
+    let server = Spec::new(real()).dev().config(json!({ "encrypt": long_key })).start();
     let wan = server.address(server.ports.serf_wan);
     let node = Node::start("ours.dc2", |config| {
         config.profile = Profile::wan();
