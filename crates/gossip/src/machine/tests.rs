@@ -527,3 +527,91 @@ fn what_cannot_be_is_refused() {
     let addresses = vec![at(2); 1000];
     check(Command::Join { operation, addresses }, Refusal::Busy);
 }
+
+mod whatever_comes {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::serf::message::{EventMessage, Intent, SerfMessage};
+
+    fn name() -> impl Strategy<Value = String> {
+        prop::sample::select(vec!["us", "b", "c", "d", ""]).prop_map(str::to_owned)
+    }
+
+    fn number() -> impl Strategy<Value = u32> {
+        prop_oneof![0..6u32, Just(u32::MAX)]
+    }
+
+    fn time() -> impl Strategy<Value = u64> {
+        prop_oneof![0..9u64, Just(600), Just(u64::MAX)]
+    }
+
+    fn serf_message() -> impl Strategy<Value = SerfMessage> {
+        let intent = || {
+            (time(), name(), any::<bool>()).prop_map(|(time, node, prune)| Intent {
+                time,
+                node,
+                prune,
+            })
+        };
+        prop_oneof![
+            intent().prop_map(SerfMessage::Leave),
+            intent().prop_map(|intent| SerfMessage::Join(Intent { prune: false, ..intent })),
+            (time(), name(), any::<bool>()).prop_map(|(time, name, coalesce)| {
+                SerfMessage::Event(EventMessage { time, name, payload: Bytes::new(), coalesce })
+            }),
+        ]
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        let accusation = || {
+            (name(), number(), name()).prop_map(|(node, incarnation, from)| Accusation {
+                node,
+                incarnation,
+                from,
+            })
+        };
+        prop_oneof![
+            (name(), number(), 0..4u16, any::<bool>()).prop_map(|(name, number, port, is_web)| {
+                alive_with(&name, number, port, if is_web { "web" } else { "" })
+            }),
+            accusation().prop_map(Message::Suspect),
+            accusation().prop_map(Message::Dead),
+            number().prop_map(|sequence| Message::Ack(Ack { sequence, payload: Bytes::new() })),
+            number().prop_map(Message::Nack),
+            serf_message().prop_map(|message| Message::User(message.encode())),
+        ]
+    }
+
+    /// What holds between any two steps of a machine that does not leave.
+    fn check(gossip: &Gossip) {
+        assert_eq!(gossip.own().state, State::Alive);
+        assert_eq!(gossip.member("us").expect("we are a member").status, Status::Alive);
+        let mut order = gossip.probe_order.clone();
+        order.sort();
+        let names: Vec<String> = gossip.nodes.keys().cloned().collect();
+        assert_eq!(order, names, "each node is probed once a round");
+        for (name, node) in &gossip.nodes {
+            let is_suspect = node.state == State::Suspect;
+            assert_eq!(node.suspicion.is_some(), is_suspect, "{name} is {:?}", node.state);
+            let status = gossip.member(name).map(|member| member.status);
+            let is_here = matches!(status, Some(Status::Alive | Status::Leaving));
+            assert!(node.state.is_gone() || is_here, "{name}: {:?} but {status:?}", node.state);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_machine_keeps_its_books(
+            inputs in prop::collection::vec((message(), 0..3000u64), 1..60),
+        ) {
+            let mut rig = Rig::new();
+            for (message, milliseconds) in inputs {
+                rig.receive(message);
+                check(&rig.gossip);
+                rig.pass(Duration::from_millis(milliseconds));
+                check(&rig.gossip);
+            }
+        }
+    }
+}

@@ -520,6 +520,38 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            kind in 0..11u8,
+            rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        ) {
+            let bytes = [&[kind], &rest[..]].concat();
+            let _ = SerfMessage::decode(&bytes);
+            let _ = SerfState::decode(&[&[PUSH_PULL], &rest[..]].concat());
+            let _ = Filter::decode(&bytes);
+        }
+
+        #[test]
+        fn damaged_state_is_read_or_refused(
+            at in proptest::prelude::any::<proptest::prelude::prop::sample::Index>(),
+            value: u8,
+        ) {
+            let moment = Moment { time: 1, events: vec![("x".into(), Bytes::from_static(b"y"))] };
+            let state = SerfState {
+                time: 5,
+                status_times: [("a".to_owned(), 3), ("b".to_owned(), 4)].into(),
+                left: ["b".to_owned()].into(),
+                events: vec![None, Some(moment)],
+                ..SerfState::default()
+            };
+            let mut bytes = state.encode().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+            let _ = SerfState::decode(&bytes);
+        }
+    }
+
     #[test]
     fn state_comes_back_as_written() {
         let state = SerfState {
