@@ -9,7 +9,7 @@ use gossip::consul::{self, LanIdentity};
 use gossip::wire::message::{Alive, Message};
 use gossip::{
     Admission, Command, Config, Counters, Event, Filter, Key, KeyRequest, Keyring, Member,
-    OperationId, Profile, Query, Status, Tags,
+    OperationId, Profile, Query, Snapshot, Status, Tags,
 };
 use serde_json::{Value, json};
 use testkit::ports::{Ports, free_port};
@@ -123,7 +123,7 @@ fn a_member_of_a_real_pool_until_it_leaves() {
         let nodes = http.get("/v1/catalog/nodes").ok()?.text();
         (!nodes.contains("\"ours\"")).then_some(())
     });
-    assert_eq!(node.snapshot(), gossip::Snapshot::default());
+    assert_eq!(node.snapshot(), Snapshot::default());
     assert_quiet(&server.log());
 }
 
@@ -403,6 +403,14 @@ fn a_seed_for_real_clients() {
             wait_status(http, name, Status::Alive);
         }
     }
+    // Its snapshot file names the same pool, once it has reason to write again.
+    let file = first.dir.path().join("data/serf/local.snapshot");
+    wait::until("the real agent's snapshot to name ours", WAIT_MAX, || {
+        let (name, payload) = ("any".to_owned(), Bytes::new());
+        node.command(Command::UserEvent { name, payload, coalesce: false });
+        let snapshot = Snapshot::parse(&fs::read_to_string(&file).ok()?, false);
+        (snapshot.alive.get("ours") == Some(&node.address) && snapshot.clock > 0).then_some(())
+    });
     assert_quiet(&first.log());
     // With three, a silent one is also asked after through the other: both must call it failed.
     drop(second);
