@@ -40,7 +40,7 @@ pub struct QueryId {
 /// Everything that can happen to a machine.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Nothing but time: also when [`next_wake`](crate::Gossip::next_wake) is reached.
+    /// [`next_wake`](crate::Gossip::next_wake) is reached, and what came before is handed in.
     Tick,
     PacketReceived {
         from: SocketAddr,
@@ -78,7 +78,7 @@ pub enum Command {
         operation: OperationId,
         addresses: Vec<SocketAddr>,
     },
-    /// Leaves gracefully. Ends with [`Event::LeaveDone`], after which the machine is silent.
+    /// Leaves gracefully. Ends with [`Event::LeaveDone`], after which the machine is silent and all can be closed.
     Leave,
     /// Makes a failed member a left one; `prune` forgets it altogether.
     ForceLeave {
@@ -147,7 +147,8 @@ pub enum Effect {
         id: StreamId,
         bytes: Bytes,
     },
-    /// Closes once all that was written has gone out. The machine has forgotten the stream.
+    /// Closes once all that was written has gone out; a connect that is under way is given up. The machine has
+    /// forgotten the stream.
     CloseStream {
         id: StreamId,
     },

@@ -43,6 +43,9 @@ pub use snapshot::{Snapshot, SnapshotLine};
 mod counters;
 pub use counters::Counters;
 
+#[cfg(test)]
+mod golden;
+
 mod awareness;
 mod broadcast;
 mod suspicion;

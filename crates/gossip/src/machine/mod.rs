@@ -199,16 +199,17 @@ impl Gossip {
     }
 
     /// Lets one thing happen. Inputs that concern nothing known are ignored; none panics.
+    ///
+    /// What is due is done on [`Input::Tick`] alone. A driver that was held up hands in first what it has received
+    /// meanwhile, so that late answers count before overdue deadlines: a stopped process does not call the others dead.
+    /// It must not put off a tick for long, though, whatever else comes in.
     pub fn step(&mut self, input: Input, now: Now, effects: &mut Vec<Effect>) {
         if self.leaving == Leaving::Done {
             return;
         }
         let mut step = Step { now: now.mono, effects };
-        while let Some(timer) = self.timers.pop(now.mono) {
-            self.fire(timer, &mut step);
-        }
         match input {
-            Input::Tick => {}
+            Input::Tick => self.fire_due(&mut step),
             Input::PacketReceived { from, bytes } => self.receive_packet(from, &bytes, &mut step),
             Input::StreamAccepted { id, peer } => self.accept_stream(id, peer, &mut step),
             Input::StreamConnected { id } => self.stream_connected(id, &mut step),
@@ -237,11 +238,17 @@ impl Gossip {
         result
     }
 
-    /// When [`Input::Tick`] is due if nothing else happens before.
+    /// When [`Input::Tick`] is due; may be now.
     pub fn next_wake(&self) -> Mono {
         match self.leaving {
             Leaving::Done => Mono(u64::MAX),
             _ => self.timers.next_wake().unwrap_or(Mono(u64::MAX)),
+        }
+    }
+
+    fn fire_due(&mut self, step: &mut Step<'_>) {
+        while let Some(timer) = self.timers.pop(step.now) {
+            self.fire(timer, step);
         }
     }
 
@@ -439,3 +446,6 @@ impl std::fmt::Debug for Gossip {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

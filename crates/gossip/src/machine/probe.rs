@@ -82,7 +82,7 @@ impl Gossip {
         self.probe_order.retain(|name| nodes.contains_key(name));
     }
 
-    fn begin_probe(&mut self, name: String, step: &mut Step<'_>) {
+    pub(super) fn begin_probe(&mut self, name: String, step: &mut Step<'_>) {
         let sequence = self.next_sequence();
         let node = &self.nodes[&name];
         let (address, versions, incarnation) = (node.address, node.versions, node.incarnation);

@@ -154,9 +154,9 @@ impl Gossip {
         }
     }
 
+    /// The time to leave is over. Who still answers probes is no ghost to be forgotten.
     pub(crate) fn prune(&mut self, name: &str, step: &mut Step<'_>) {
-        let status = self.serf.members.get(name).map(|record| record.member.status);
-        if matches!(status, Some(Status::Left | Status::Failed | Status::Leaving)) {
+        if self.nodes.get(name).is_none_or(|node| node.state.is_gone()) {
             self.forget(name, step);
         }
     }

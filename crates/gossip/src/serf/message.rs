@@ -28,9 +28,9 @@ pub(crate) const FLAG_ACK: u32 = 1;
 /// A query is not passed on.
 pub(crate) const FLAG_NO_BROADCAST: u32 = 2;
 
-/// Most events one clock value may carry in a push/pull: they are distinct events of the same moment.
+/// Most events of one clock value taken from a push/pull: they are distinct events of the same moment.
 const EVENTS_PER_TIME_MAX: usize = 128;
-/// Most clock values of past events read from a push/pull; peers keep 512.
+/// Most clock values of past events taken from a push/pull; peers keep 512.
 const EVENT_TIMES_MAX: usize = 4096;
 /// Most filters of a query: one packet has room for few.
 const FILTERS_MAX: usize = 64;
@@ -391,8 +391,11 @@ impl SerfState {
                 }
                 b"EventLTime" => state.event_time = reader.number()?,
                 b"Events" => {
-                    for _ in 0..bounded(reader.array_length()?, EVENT_TIMES_MAX)? {
-                        state.events.push(read_slot(reader)?);
+                    for at in 0..reader.array_length()? {
+                        match at < EVENT_TIMES_MAX {
+                            true => state.events.push(read_slot(reader)?),
+                            false => reader.skip()?,
+                        }
                     }
                 }
                 b"QueryLTime" => state.query_time = reader.number()?,
@@ -434,8 +437,11 @@ fn read_slot(reader: &mut Reader<'_>) -> Result<Option<Moment>, WireError> {
         match key {
             b"LTime" => moment.time = reader.number()?,
             b"Events" => {
-                for _ in 0..bounded(reader.array_length()?, EVENTS_PER_TIME_MAX)? {
-                    moment.events.push(read_past_event(reader)?);
+                for at in 0..reader.array_length()? {
+                    match at < EVENTS_PER_TIME_MAX {
+                        true => moment.events.push(read_past_event(reader)?),
+                        false => reader.skip()?,
+                    }
                 }
             }
             _ => return Ok(false),
@@ -511,6 +517,38 @@ mod tests {
         ];
         for message in messages {
             assert_eq!(SerfMessage::decode(&message.encode()), Ok(message));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            kind in 0..11u8,
+            rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        ) {
+            let bytes = [&[kind], &rest[..]].concat();
+            let _ = SerfMessage::decode(&bytes);
+            let _ = SerfState::decode(&[&[PUSH_PULL], &rest[..]].concat());
+            let _ = Filter::decode(&bytes);
+        }
+
+        #[test]
+        fn damaged_state_is_read_or_refused(
+            at in proptest::prelude::any::<proptest::prelude::prop::sample::Index>(),
+            value: u8,
+        ) {
+            let moment = Moment { time: 1, events: vec![("x".into(), Bytes::from_static(b"y"))] };
+            let state = SerfState {
+                time: 5,
+                status_times: [("a".to_owned(), 3), ("b".to_owned(), 4)].into(),
+                left: ["b".to_owned()].into(),
+                events: vec![None, Some(moment)],
+                ..SerfState::default()
+            };
+            let mut bytes = state.encode().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+            let _ = SerfState::decode(&bytes);
         }
     }
 

@@ -10,8 +10,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use gossip::{
-    Command, Config, Effect, Event, Everybody, Gossip, Input, Mono, Now, Snapshot, SnapshotLine,
-    StreamId,
+    Admission, Command, Config, Effect, Event, Everybody, Gossip, Input, Mono, Now, Snapshot,
+    SnapshotLine, StreamId,
 };
 use testkit::ports::free_port;
 use testkit::wait;
@@ -22,6 +22,9 @@ pub(crate) const WAIT_MAX: Duration = Duration::from_secs(40);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How often blocked readers look whether to stop.
 const STOP_POLL: Duration = Duration::from_millis(50);
+
+/// How long a tick is put off while there is something to receive.
+const LATE_MAX: Duration = Duration::from_millis(100);
 
 enum Message {
     Input(Input),
@@ -57,6 +60,25 @@ impl Node {
         name: &str,
         adjust: impl FnOnce(&mut Config),
     ) -> Node {
+        Node::launch(address, Box::new(Everybody), name, adjust)
+    }
+
+    /// Starts on a port of its own, with rules of its own about who may be in.
+    pub(crate) fn start_judging(
+        admission: Box<dyn Admission>,
+        name: &str,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Node {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        Node::launch(address, admission, name, adjust)
+    }
+
+    fn launch(
+        address: SocketAddr,
+        admission: Box<dyn Admission>,
+        name: &str,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Node {
         let mut config = Config::new(name, address, 7);
         adjust(&mut config);
         let udp = UdpSocket::bind(address).expect("a free port can be bound");
@@ -72,7 +94,9 @@ impl Node {
         let (to, stop) = (sender.clone(), stopping.clone());
         threads.push(thread::spawn(move || accept(&tcp, &to, &stop)));
         let (to, heard) = (sender.clone(), said.clone());
-        threads.push(thread::spawn(move || Driver::new(udp, to, heard).run(config, receiver)));
+        threads.push(thread::spawn(move || {
+            Driver::new(udp, to, heard).run(config, admission, receiver)
+        }));
         Node { address, sender, said, stopping, threads }
     }
 
@@ -215,16 +239,23 @@ impl Driver {
         Now { mono: Mono(self.started.elapsed().as_nanos() as u64) }
     }
 
-    fn run(mut self, config: Config, receiver: Receiver<Message>) {
+    fn run(mut self, config: Config, admission: Box<dyn Admission>, receiver: Receiver<Message>) {
         let mut effects = Vec::new();
-        let mut gossip = Gossip::start(config, Box::new(Everybody), self.now(), &mut effects)
+        let mut gossip = Gossip::start(config, admission, self.now(), &mut effects)
             .expect("the settings are right");
         loop {
             for effect in effects.drain(..) {
                 self.perform(effect);
             }
-            let wait = gossip.next_wake().since(self.now().mono).min(WAIT_MAX);
-            let input = match receiver.recv_timeout(wait) {
+            let wake = gossip.next_wake();
+            // What was received counts before what is due, but does not put it off for long.
+            let is_late = self.now().mono.since(wake) > LATE_MAX;
+            let wait = wake.since(self.now().mono);
+            let received = match is_late {
+                true => Err(RecvTimeoutError::Timeout),
+                false => receiver.recv_timeout(wait.min(WAIT_MAX)),
+            };
+            let input = match received {
                 Ok(Message::Input(input)) => input,
                 Ok(Message::Opened(id, stream)) => {
                     self.streams.insert(id, stream);
