@@ -78,12 +78,7 @@ pub fn client_config(
     own: Option<KeyPairPem<'_>>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let verifier: Arc<dyn ServerCertVerifier> = match check {
-        ServerCheck::By { authorities: text } => {
-            let roots = Arc::new(authorities(text)?);
-            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(crypto()))
-                .build()
-                .map_err(|_| TlsError::NoAuthority)?
-        }
+        ServerCheck::By { authorities } => server_verifier(authorities)?,
         ServerCheck::Nothing => Arc::new(AnyServer),
     };
     let builder = ClientConfig::builder_with_provider(Arc::clone(crypto()))
@@ -99,6 +94,15 @@ pub fn client_config(
         }
     };
     Ok(Arc::new(config))
+}
+
+/// Judges servers by name and chain, to the authorities of this PEM.
+pub fn server_verifier(text: &str) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    let roots = Arc::new(authorities(text)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(crypto()))
+        .build()
+        .map_err(|_| TlsError::NoAuthority)?;
+    Ok(verifier)
 }
 
 type KeyPairDer = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);

@@ -2,6 +2,11 @@
 //! process, the client over the network, and fakes in tests.
 //!
 //! `server` and `agent` never use each other; they meet here. Start with [`Cluster`].
+//!
+//! The network in between is Consul's: [`serve`] answers on the server port what agents ask,
+//! [`Remote`] is an agent's way to its servers. One noun is one file, with what travels and both
+//! directions; `methods` is the table of all there is to call. Sources: the net/rpc framing of Go
+//! with msgpack, [`yamux`], and what real agents of 1.8.7 were seen to send.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +21,36 @@ use model::keyring::{KeyringRequest, KeyringResponse};
 use model::operator::{OperatorReply, OperatorRequest};
 use model::query::{Consistency, Query, QueryMeta, QueryOptions, Reply, Token};
 use model::session::Session;
+
+pub mod tls;
+pub mod yamux;
+
+mod port;
+mod remote;
+
+mod ca;
+mod catalog;
+mod chain;
+mod config_entry;
+mod coordinate;
+mod health;
+mod intention;
+mod internal;
+mod kv;
+mod near;
+mod operator;
+mod session;
+mod snapshot;
+mod status;
+
+mod codec;
+mod failure;
+mod methods;
+mod service;
+mod wire;
+
+pub use port::{Link, LinkHandler, ServeSettings, Socket, serve};
+pub use remote::{Remote, RemoteSettings, ServerAddress};
 
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
@@ -140,16 +175,30 @@ pub struct Answer {
 pub struct Body {
     pub reply: Reply,
     encoded: OnceLock<Bytes>,
+    /// The same for agents that ask over the network.
+    binary: OnceLock<Bytes>,
 }
 
 impl Body {
     pub fn new(reply: Reply) -> Arc<Self> {
-        Arc::new(Self { reply, encoded: OnceLock::new() })
+        Arc::new(Self { reply, encoded: OnceLock::new(), binary: OnceLock::new() })
     }
 
     /// The encoded form, produced by `encode` on the first call. There is one edge format (compact
     /// JSON), so one slot.
     pub fn encoded(&self, encode: impl FnOnce(&Reply) -> Vec<u8>) -> Bytes {
         self.encoded.get_or_init(|| Bytes::from(encode(&self.reply))).clone()
+    }
+
+    /// The binary form, produced by `encode` on the first call that succeeds.
+    pub(crate) fn binary<E>(
+        &self,
+        encode: impl FnOnce(&Reply) -> Result<Vec<u8>, E>,
+    ) -> Result<Bytes, E> {
+        if let Some(bytes) = self.binary.get() {
+            return Ok(bytes.clone());
+        }
+        let bytes = Bytes::from(encode(&self.reply)?);
+        Ok(self.binary.get_or_init(|| bytes).clone())
     }
 }
