@@ -445,6 +445,11 @@ fn defaults_are_those_of_consul() {
         ports { http = 19500 dns = 19600 serf_lan = 19301 serf_wan = 19302 server = 19300 }";
     let server = load_with(AgentFlags::default(), &[SERVER, server]).unwrap();
     assert_eq!(differences(&server, include_str!("testdata/server.json")), zero_stands_for);
+
+    let member = load_with(AgentFlags::default(), &[include_str!("testdata/cluster.hcl")]).unwrap();
+    assert_eq!(differences(&member, include_str!("testdata/cluster.json")), {
+        [zero_stands_for[1], zero_stands_for[2], zero_stands_for[3], zero_stands_for[6]]
+    });
 }
 
 #[test]
