@@ -42,6 +42,11 @@ both! {
     watch: super::watch(), &[], &[], super::WATCH_WANTED;
     maint: super::maint(), &[], &[], &[];
     agent: super::agent(), super::AGENT_FILES, super::AGENT_WANTED, super::VALIDATE_WANTED;
+    pool: super::pool(), &[], super::POOL_WANTED, &[];
+    event: super::event(), &[], &[], &[];
+    coordinate: super::coordinate(), super::COORDINATE_FILES, &[], &[];
+    keyring: super::keyring(), &[], &[], super::KEYRING_WANTED;
+    operator: super::operator(), &[], &[], &[];
     leave: super::leave(), &[], &[], &[];
 }
 
@@ -80,10 +85,7 @@ const WATCH_WANTED: &[Wanted] = &[
 ];
 
 const AGENT_WANTED: &[Wanted] = &[wanted("info", "stdout", "ours says what product it is")];
-const VALIDATE_WANTED: &[Wanted] = &[
-    wanted("validate good.hcl", "stderr", "the only kind of server there is needs no warning"),
-    wanted("validate good.json", "code", "client agents are not in this version"),
-];
+const VALIDATE_WANTED: &[Wanted] = &[];
 
 fn ours() -> PathBuf {
     subject(env!("CARGO_BIN_EXE_lictor"))
@@ -505,6 +507,104 @@ fn agent() -> Vec<Line> {
         line("kv put --help").code_only(),
         line("agent --help").code_only(),
         line("connect proxy --help").code_only(),
+    ]
+}
+
+const POOL_WANTED: &[Wanted] = &[];
+
+fn pool() -> Vec<Line> {
+    vec![
+        line("join"),
+        line("join 127.0.0.1:1"),
+        line("join 127.0.0.1:1 127.0.0.1:2"),
+        line("join -wan 127.0.0.1:1"),
+        line("force-leave"),
+        line("force-leave a b"),
+        line("force-leave none"),
+        line("force-leave -prune none"),
+        line("force-leave node1"),
+        line("join -http-addr=127.0.0.1:1 127.0.0.1:1"),
+    ]
+}
+
+fn event() -> Vec<Line> {
+    vec![
+        line("watch -type=event"),
+        line("event"),
+        line("event -name=e a b"),
+        line("event -name=e -tag=x"),
+        line("event -name=e -node=("),
+        line("event -name=deploy payload"),
+        line("event -name=other -node=^node"),
+        line("event -name=elsewhere -node=^other"),
+        line("event -name=nobody -service=none -tag=x hello"),
+        line("watch -type=event -name=none"),
+        line("event -name=e -http-addr=127.0.0.1:1"),
+    ]
+}
+
+const COORDINATE_FILES: &[(&str, &str)] = &[];
+
+fn coordinate() -> Vec<Line> {
+    vec![
+        line("rtt"),
+        line("rtt a b c"),
+        line("rtt none"),
+        line("rtt -wan node1"),
+        line("rtt -wan node1.dc1"),
+        line("rtt -wan node1.dc1 node1.dc1"),
+        line("rtt -wan node1.dc1 none.dc1"),
+        line("rtt -wan node1.dc2"),
+    ]
+}
+
+const KEYRING_WANTED: &[Wanted] = &[];
+
+fn keyring() -> Vec<Line> {
+    vec![
+        line("keygen").code_only(),
+        line("keygen x").code_only(),
+        line("keyring"),
+        line("keyring -list"),
+        line("keyring -list-primary"),
+        line("keyring -list -local-only"),
+        line("keyring -list -relay-factor=2"),
+        line("keyring -list -relay-factor=9"),
+        line("keyring -list -relay-factor=x").output_only(),
+        line("keyring -list -install=x"),
+        line("keyring -install=x"),
+        line("keyring -install=x -local-only"),
+        line("keyring -use=x"),
+        line("keyring -remove=x"),
+        line("keyring -remove=pUqJrVyVRj5jsiYEkM/tFQ=="),
+    ]
+}
+
+fn operator() -> Vec<Line> {
+    vec![
+        line("operator"),
+        line("operator nothing").code_only(),
+        line("operator raft"),
+        line("operator raft list-peers"),
+        line("operator raft list-peers -stale"),
+        line("operator raft list-peers x"),
+        line("operator raft remove-peer"),
+        line("operator raft remove-peer -id=x -address=y"),
+        line("operator raft remove-peer -id=x"),
+        line("operator raft remove-peer -address=192.0.2.1:1"),
+        line("operator autopilot"),
+        line("operator autopilot get-config"),
+        line("operator autopilot set-config"),
+        line("operator autopilot set-config -min-quorum=3 -cleanup-dead-servers=false"),
+        line("operator autopilot get-config"),
+        line(
+            "operator autopilot set-config -max-trailing-logs=5 -last-contact-threshold=1s -server-stabilization-time=2m -redundancy-zone-tag=z -disable-upgrade-migration -upgrade-version-tag=v",
+        ),
+        line("operator autopilot get-config x"),
+        line("operator autopilot set-config -max-trailing-logs=-1").output_only(),
+        line("operator autopilot set-config -last-contact-threshold=x").output_only(),
+        line("operator autopilot set-config -cleanup-dead-servers=perhaps").output_only(),
+        line("operator autopilot get-config -datacenter=dc9"),
     ]
 }
 
