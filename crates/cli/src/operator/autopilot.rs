@@ -113,9 +113,8 @@ fn set(args: &SetArgs) -> CommandResult {
         change(&mut wanted.redundancy_zone_tag, args.redundancy_zone_tag.clone());
         change(&mut wanted.disable_upgrade_migration, args.disable_upgrade_migration);
         change(&mut wanted.upgrade_version_tag, args.upgrade_version_tag.clone());
-        // What somebody else changed in between is not undone. Defaults nobody set have no index.
-        let cas = Some(index).filter(|index| *index > 0);
-        let set = client.set_autopilot_configuration(&wanted, cas).await;
+        // What somebody else changed in between is not undone.
+        let set = client.set_autopilot_configuration(&wanted, Some(index)).await;
         match set.map_err(Failure::during("setting Autopilot configuration"))? {
             true => {
                 output::line("Configuration updated!");

@@ -41,11 +41,11 @@ both! {
     lock: super::lock(), &[], &[], &[];
     watch: super::watch(), &[], &[], super::WATCH_WANTED;
     maint: super::maint(), &[], &[], &[];
-    agent: super::agent(), super::AGENT_FILES, super::AGENT_WANTED, super::VALIDATE_WANTED;
+    agent: super::agent(), super::AGENT_FILES, super::AGENT_WANTED, &[];
     pool: super::pool(), &[], super::POOL_WANTED, &[];
     event: super::event(), &[], &[], &[];
-    coordinate: super::coordinate(), super::COORDINATE_FILES, &[], &[];
-    keyring: super::keyring(), &[], &[], super::KEYRING_WANTED;
+    coordinate: super::coordinate(), &[], &[], &[];
+    keyring: super::keyring(), &[], &[], &[];
     operator: super::operator(), &[], &[], &[];
     leave: super::leave(), &[], &[], &[];
 }
@@ -85,7 +85,6 @@ const WATCH_WANTED: &[Wanted] = &[
 ];
 
 const AGENT_WANTED: &[Wanted] = &[wanted("info", "stdout", "ours says what product it is")];
-const VALIDATE_WANTED: &[Wanted] = &[];
 
 fn ours() -> PathBuf {
     subject(env!("CARGO_BIN_EXE_lictor"))
@@ -510,7 +509,12 @@ fn agent() -> Vec<Line> {
     ]
 }
 
-const POOL_WANTED: &[Wanted] = &[];
+const NO_POOL: &str = "pools are not formed yet, so nobody is dialled";
+const POOL_WANTED: &[Wanted] = &[
+    wanted("join 127.0.0.1:1", "stderr", NO_POOL),
+    wanted("join 127.0.0.1:1 127.0.0.1:2", "stderr", NO_POOL),
+    wanted("join -wan 127.0.0.1:1", "stderr", NO_POOL),
+];
 
 fn pool() -> Vec<Line> {
     vec![
@@ -543,8 +547,6 @@ fn event() -> Vec<Line> {
     ]
 }
 
-const COORDINATE_FILES: &[(&str, &str)] = &[];
-
 fn coordinate() -> Vec<Line> {
     vec![
         line("rtt"),
@@ -557,8 +559,6 @@ fn coordinate() -> Vec<Line> {
         line("rtt -wan node1.dc2"),
     ]
 }
-
-const KEYRING_WANTED: &[Wanted] = &[];
 
 fn keyring() -> Vec<Line> {
     vec![
@@ -638,6 +638,34 @@ fn a_watch_runs_its_handler_at_every_change() {
                 || fs::read_to_string(&seen).ok()?.contains(shown).then_some(()),
             );
         }
+    }
+}
+
+/// A handler gets each event once, however many came before it.
+#[test]
+fn a_watch_hands_over_each_event_once() {
+    for (program, agent) in pairs() {
+        let agent = Spec::new(agent).start();
+        let seen = agent.dir().join("seen");
+        let handler = format!("cat >> {}", seen.display());
+        let fire = |payload: &str| {
+            agent.http().put("/v1/event/fire/deploy", payload).expect("the agent answers");
+        };
+        let sees = |shown: &str| {
+            wait::until(
+                &format!("the handler of {} sees {shown}", program.display()),
+                EFFECT_MAX,
+                || fs::read_to_string(&seen).ok().filter(|text| text.contains(shown)),
+            )
+        };
+        fire("one");
+        let watch = ["watch", "-type=event", "-name=deploy", &handler];
+        let _watch = cli(&program, &agent).start(&watch);
+        // Values show as base64.
+        sees("b25l");
+        fire("two");
+        let text = sees("dHdv");
+        assert_eq!(text.matches("b25l").count(), 1, "{}: {text}", program.display());
     }
 }
 
