@@ -145,6 +145,20 @@ impl Client {
             .unwrap_or_default())
     }
 
+    /// Has the agent contact `address` (`host` or `host:port`) and become a member of its pool.
+    pub async fn join(&self, address: &str, wan: bool) -> Result<(), Error> {
+        let params = QueryParams::default();
+        let params = if wan { params.with("wan", "1") } else { params };
+        self.command(&format!("/v1/agent/join/{address}"), params).await
+    }
+
+    /// Has the agent take `node` for gone; `prune` forgets it altogether.
+    pub async fn force_leave(&self, node: &str, prune: bool) -> Result<(), Error> {
+        let params = QueryParams::default();
+        let params = if prune { params.with("prune", "1") } else { params };
+        self.command(&format!("/v1/agent/force-leave/{node}"), params).await
+    }
+
     /// Services registered with this agent, by id.
     pub async fn agent_services(
         &self,

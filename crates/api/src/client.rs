@@ -138,6 +138,16 @@ impl Client {
         self.post(path, params, encode(body)?).await?.ok()
     }
 
+    /// Sends JSON by DELETE; any failure status is an error.
+    pub async fn delete_json(
+        &self,
+        path: &str,
+        params: &QueryParams,
+        body: &impl Serialize,
+    ) -> Result<Response, Error> {
+        self.call(Method::DELETE, path, params, encode(body)?.into()).await?.ok()
+    }
+
     /// Opens an answer that is read piece by piece and may never end. Any failure status is an
     /// error. Only its head is waited for with a limit.
     pub async fn stream(&self, path: &str, params: &QueryParams) -> Result<ResponseStream, Error> {

@@ -25,9 +25,12 @@ pub mod ca;
 pub mod catalog;
 pub mod config_entry;
 pub mod connect;
+pub mod coordinate;
+pub mod event;
 pub mod health;
 pub mod intention;
 pub mod kv;
+pub mod operator;
 pub mod session;
 pub mod status;
 

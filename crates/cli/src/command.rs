@@ -9,8 +9,9 @@ use crate::argv::{self, Invocation};
 use crate::client_flags::block_on;
 use crate::output::{self, CommandResult, Failure};
 use crate::{
-    agent, catalog, completion, config_entry, connect, control, demo, help, info, intention, kv,
-    lock, maintenance, members, service, validate, version, watch,
+    agent, catalog, completion, config_entry, connect, control, coordinate, demo, event, help,
+    info, intention, join, keyring, kv, lock, maintenance, members, operator, service, validate,
+    version, watch,
 };
 
 /// Connect, secure and observe services: registry, discovery, key-value store and service mesh.
@@ -43,11 +44,21 @@ enum Command {
     Connect(connect::Command),
     /// See the service mesh at work on this machine: two services, two proxies, one intention.
     Demo(DemoArgs),
+    /// Send an event to agents.
+    Event(event::Args),
+    /// Take a member that failed for gone.
+    ForceLeave(join::ForceLeaveArgs),
     /// Show runtime figures of the agent.
     Info(info::Args),
     /// Say which services may connect to which.
     #[command(subcommand)]
     Intention(intention::Command),
+    /// Become a member of a gossip pool.
+    Join(join::JoinArgs),
+    /// Make a key that encrypts gossip.
+    Keygen(keyring::KeygenArgs),
+    /// See and change the keys that encrypt gossip.
+    Keyring(keyring::Args),
     /// Read and write the key-value store.
     #[command(subcommand)]
     Kv(kv::Command),
@@ -61,8 +72,13 @@ enum Command {
     Members(members::Args),
     /// Show the agent's log as it is written.
     Monitor(control::MonitorArgs),
+    /// Tools for those who run a cluster.
+    #[command(subcommand)]
+    Operator(operator::Command),
     /// Have the agent read its configuration again.
     Reload(control::ReloadArgs),
+    /// Estimate the round trip between two nodes.
+    Rtt(coordinate::Args),
     /// Register services with the local agent.
     #[command(subcommand)]
     Services(service::Command),
@@ -150,15 +166,22 @@ fn run(program: &str, command: Command) -> CommandResult {
         Command::Config(command) => config_entry::run(command),
         Command::Connect(command) => connect::run(command),
         Command::Demo(args) => run_demo(&args),
+        Command::Event(args) => event::run(&args),
+        Command::ForceLeave(args) => join::force_leave(&args),
         Command::Info(args) => info::run(&args),
         Command::Intention(command) => intention::run(command),
+        Command::Join(args) => join::join(&args),
+        Command::Keygen(args) => keyring::keygen(&args),
+        Command::Keyring(args) => keyring::run(&args),
         Command::Kv(command) => kv::run(command),
         Command::Leave(args) => control::leave(&args),
         Command::Lock(args) => lock::run(&args),
         Command::Maint(args) => maintenance::run(&args),
         Command::Members(args) => members::run(&args),
         Command::Monitor(args) => control::monitor(&args),
+        Command::Operator(command) => operator::run(command),
         Command::Reload(args) => control::reload(&args),
+        Command::Rtt(args) => coordinate::run(&args),
         Command::Services(command) => service::run(command),
         Command::Validate(args) => validate::run(&args),
         Command::Version(args) => version::run(&args),

@@ -32,12 +32,13 @@ pub(crate) fn run(args: &Args) -> CommandResult {
     let config = config::load(&flags, &ThisMachine).map_err(|error| {
         Failure::new(format!("Config validation failed: {}", output::with_causes(&error)))
     })?;
+    if args.quiet {
+        return Ok(0);
+    }
     for line in config.unsupported.iter().chain(&config.warnings) {
         output::note(&format!("Warning: {line}"));
     }
-    if !args.quiet {
-        output::line("Configuration is valid!");
-    }
+    output::line("Configuration is valid!");
     Ok(0)
 }
 

@@ -19,7 +19,7 @@ const RETRY_MAX: Duration = Duration::from_secs(180);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to watch: key, keyprefix, services, nodes, service, checks, connect_roots,
+    /// What to watch: key, keyprefix, services, nodes, service, checks, event, connect_roots,
     /// connect_leaf or agent_service.
     #[arg(long, default_value = "", value_name = "TYPE")]
     r#type: String,
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Only checks in this state, for checks.
     #[arg(long, default_value = "", value_name = "STATE")]
     state: String,
-    /// Name of an event; events are not supported yet.
+    /// Only events of this name, for event.
     #[arg(long, default_value = "", value_name = "NAME")]
     name: String,
     /// Run the handler by the shell named by SHELL, else /bin/sh; on unless set to false.
@@ -61,6 +61,8 @@ struct View {
     params: QueryParams,
     /// The one entry of a list, `null` when there is none.
     is_single: bool,
+    /// Rows that come one after another: a handler gets those that are new to it.
+    is_stream: bool,
 }
 
 pub(crate) fn run(args: &Args) -> CommandResult {
@@ -85,6 +87,7 @@ fn view(args: &Args) -> Result<View, Failure> {
     };
     let mut params = QueryParams::default();
     let mut is_single = false;
+    let mut is_stream = false;
     let path = match args.r#type.as_str() {
         "" => return Err(Failure::new("Watch type must be specified")),
         "key" => {
@@ -118,11 +121,15 @@ fn view(args: &Args) -> Result<View, Failure> {
         }
         "agent_service" => format!("/v1/agent/service/{}", need(&args.service, "service")?),
         "event" => {
-            return Err(Failure::new("Watching events is not supported yet"));
+            is_stream = true;
+            if !args.name.is_empty() {
+                params = params.with("name", args.name.clone());
+            }
+            "/v1/event/list".to_owned()
         }
         other => return Err(Failure::new(format!("Unsupported watch type: {other}"))),
     };
-    Ok(View { path, params, is_single })
+    Ok(View { path, params, is_single, is_stream })
 }
 
 async fn follow(args: &Args, view: &View, client: &Client) -> CommandResult {
@@ -165,11 +172,25 @@ async fn follow(args: &Args, view: &View, client: &Client) -> CommandResult {
             return Ok(0);
         }
         let index = if meta.hash.is_empty() { meta.index.to_string() } else { meta.hash };
-        if let Err(message) = handle(args, &value, &index).await {
+        let news = match (view.is_stream, &shown) {
+            (true, Some(shown)) => rows_after(&value, shown),
+            _ => value.clone(),
+        };
+        if let Err(message) = handle(args, &news, &index).await {
             output::note(&format!("Error executing handler: {message}"));
         }
         shown = Some(value);
     }
+}
+
+/// The rows of `now` behind the last one of `before`; all of them when that is gone.
+fn rows_after(now: &Value, before: &Value) -> Value {
+    let (Some(rows), Some(last)) = (now.as_array(), before.as_array().and_then(|rows| rows.last()))
+    else {
+        return now.clone();
+    };
+    let known = rows.iter().rposition(|row| row == last).map_or(0, |at| at + 1);
+    Value::Array(rows[known..].to_vec())
 }
 
 async fn handle(args: &Args, value: &Value, index: &str) -> Result<(), String> {
@@ -183,4 +204,22 @@ async fn handle(args: &Args, value: &Value, index: &str) -> Result<(), String> {
     }
     let status = child.wait().await.map_err(|error| error.to_string())?;
     if status.success() { Ok(()) } else { Err(status.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn handlers_get_the_rows_that_are_new() {
+        let check = |before: Value, now: Value, want: Value| {
+            assert_eq!(rows_after(&now, &before), want);
+        };
+        check(json!([1, 2]), json!([1, 2, 3, 4]), json!([3, 4]));
+        check(json!([1, 2]), json!([2, 3]), json!([3]));
+        check(json!([1]), json!([5, 6]), json!([5, 6]));
+        check(json!([]), json!([1]), json!([1]));
+    }
 }

@@ -4,6 +4,7 @@
 //! than one setting.
 
 mod address;
+mod cluster;
 mod debug;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use model::definition::{CheckDefinition, ServiceDefinition};
+use model::operator::AutopilotConfiguration;
 use model::time::GoDuration;
 
 use crate::decode::{Decode, Rules, Values};
@@ -27,6 +29,10 @@ use crate::source::Sources;
 use crate::tree::{Node, Object, Position};
 use crate::unavailable::{ROWS, Verdict};
 pub use address::{Listen, ListenAddress};
+pub use cluster::{
+    Bootstrap, CallLimits, Consensus, GossipEncryption, GossipSettings, GossipTiming, JoinPool,
+    Joining, RpcTls,
+};
 
 /// The configuration of one agent, valid as a whole.
 ///
@@ -62,7 +68,19 @@ pub struct AgentConfig {
     pub recursors: Vec<SocketAddr>,
     pub leave_on_terminate: bool,
     pub skip_leave_on_interrupt: bool,
+    pub joining: Joining,
+    /// Gossip within the datacenter; `None` where its port is off, for a server that stays alone.
+    pub gossip_lan: Option<GossipSettings>,
+    /// Gossip among servers of all datacenters; `None` for clients and where its port is off.
+    pub gossip_wan: Option<GossipSettings>,
+    pub encryption: GossipEncryption,
+    pub consensus: Consensus,
     pub raft: RaftTiming,
+    /// What servers begin with; what operators set later goes before it.
+    pub autopilot: AutopilotConfiguration,
+    /// Between agents.
+    pub rpc_tls: RpcTls,
+    pub calls: CallLimits,
     /// For the HTTPS port and for checks.
     pub tls: TlsFiles,
     /// Whether a connection without matching intention is allowed.
@@ -179,23 +197,7 @@ impl Builder<'_> {
                 "cannot be empty; write data_dir = \"/path\", or start with -dev",
             ));
         }
-        if settings.bootstrap && !settings.server {
-            return Err(self.invalid("bootstrap", "'bootstrap = true' requires 'server = true'"));
-        }
-        if settings.bootstrap_expect > 0 && !settings.server {
-            return Err(
-                self.invalid("bootstrap_expect", "'bootstrap_expect > 0' requires 'server = true'")
-            );
-        }
-        if settings.bootstrap_expect > 0 && settings.bootstrap {
-            let reason =
-                "'bootstrap_expect > 0' and 'bootstrap = true' are mutually exclusive; remove one";
-            return Err(self.invalid("bootstrap_expect", reason));
-        }
-        if self.is_dev && (settings.bootstrap || settings.bootstrap_expect > 0) {
-            let key = if settings.bootstrap { "bootstrap" } else { "bootstrap_expect" };
-            return Err(self.invalid(key, "has no place in development mode; remove it or -dev"));
-        }
+        self.judge_cluster()?;
         if settings.ui && !self.is_dev && !settings.ui_dir.is_empty() {
             return Err(self.invalid("ui_dir", "cannot be given together with ui; remove one"));
         }
@@ -218,6 +220,22 @@ impl Builder<'_> {
     fn build(&self) -> Result<AgentConfig, SettingError> {
         let settings = self.settings;
         let addresses = self.addresses()?;
+        let gossip_lan = self.gossip(
+            "gossip_lan",
+            &settings.gossip_lan,
+            addresses.listen.serf_lan,
+            addresses.advertise,
+            settings.reconnect_timeout,
+            ("serf_lan_allowed_cidrs", &settings.serf_lan_allowed_cidrs),
+        )?;
+        let gossip_wan = self.gossip(
+            "gossip_wan",
+            &settings.gossip_wan,
+            addresses.listen.serf_wan.filter(|_| settings.server),
+            addresses.advertise_wan,
+            settings.reconnect_timeout_wan,
+            ("serf_wan_allowed_cidrs", &settings.serf_wan_allowed_cidrs),
+        )?;
         let services = settings
             .services
             .iter()
@@ -254,7 +272,15 @@ impl Builder<'_> {
             recursors: self.recursors()?,
             leave_on_terminate: settings.leave_on_terminate.unwrap_or(!settings.server),
             skip_leave_on_interrupt: settings.skip_leave_on_interrupt.unwrap_or(settings.server),
+            joining: self.joining()?,
+            gossip_lan,
+            gossip_wan,
+            encryption: self.encryption()?,
+            consensus: self.consensus(),
             raft: self.raft_timing(),
+            autopilot: self.autopilot(),
+            rpc_tls: self.rpc_tls(),
+            calls: self.call_limits(),
             tls: self.tls(),
             default_intention_allow: settings.default_intention_policy != "deny",
             services,
@@ -356,7 +382,7 @@ impl Builder<'_> {
             verify_incoming_https: groups
                 .iter()
                 .find_map(|group| group.verify_incoming)
-                .unwrap_or_default()
+                .unwrap_or(settings.verify_incoming)
                 || settings.verify_incoming_https,
         }
     }
@@ -376,6 +402,7 @@ impl Builder<'_> {
 
     fn warnings(&self, node_name: &str) -> Vec<String> {
         let mut warnings = Vec::new();
+        self.bootstrap_warnings(&mut warnings);
         if !node_name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
             warnings.push(format!(
                 "node_name: {node_name:?} cannot be looked up in DNS; use only letters, digits and dashes"

@@ -25,7 +25,10 @@ pub mod sockaddr;
 pub mod source;
 mod unavailable;
 
-pub use agent::{AgentConfig, Listen, ListenAddress, RaftTiming, TlsFiles, load};
+pub use agent::{
+    AgentConfig, Bootstrap, CallLimits, Consensus, GossipEncryption, GossipSettings, GossipTiming,
+    JoinPool, Joining, Listen, ListenAddress, RaftTiming, RpcTls, TlsFiles, load,
+};
 pub use error::{Error, Problem, SettingError};
 pub use flags::AgentFlags;
 pub use machine::{Machine, ThisMachine};

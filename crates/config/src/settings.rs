@@ -145,7 +145,8 @@ settings! {
         key_file: String = String::new();
         /// `tls10`, `tls11`, `tls12` or `tls13`.
         tls_min_version: String = String::new(), check(tls::min_version);
-        tls_cipher_suites: String = String::new();
+        /// Separated by commas; only checked, the safe ones are always used.
+        tls_cipher_suites: String = String::new(), check(tls::cipher_suites);
         tls_prefer_server_cipher_suites: bool = false;
         verify_incoming: bool = false;
         verify_incoming_rpc: bool = false;

@@ -7,9 +7,6 @@
 use serde_json::Value;
 
 use crate::settings::Settings;
-use crate::settings::gossip::Gossip;
-use crate::settings::raft::{Autopilot, Performance};
-use crate::settings::tls::TlsGroup;
 
 /// What happens when the setting asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +34,9 @@ const fn report(key: &'static str, is_asked: fn(&Settings) -> bool, text: &'stat
 }
 
 const NO_ACL: &str = "access control is not available in this version; remove the key";
-const NO_JOINING: &str =
-    "joining other agents is not available in this version, a server runs alone; remove the key";
 const NO_WAN: &str = "joining other datacenters is not available in this version; remove the key";
-const NO_RPC_TLS: &str = "TLS between agents is not available in this version; remove the key";
+const NO_AUTO_TLS: &str =
+    "certificates that agents fetch are not available in this version; remove the key";
 const NO_GRPC_TLS: &str = "gRPC with TLS is not available in this version; remove the key";
 const NO_SINK: &str =
     "sending metrics is not available in this version, reading them at /v1/agent/metrics is";
@@ -54,25 +50,6 @@ pub(crate) const ROWS: &[Row] = &[
     refuse("acl_default_policy", |s| s.acl_default_policy == "deny", NO_ACL),
     refuse("acl.default_policy", |s| s.acl.default_policy == "deny", NO_ACL),
     report("acl.tokens", |s| s.acl.tokens != Default::default(), NO_EFFECT),
-    refuse(
-        "encrypt",
-        |s| !s.encrypt.0.is_empty(),
-        "encrypted gossip is not available in this version; remove the key",
-    ),
-    refuse(
-        "server",
-        |s| !s.server,
-        "client agents are not available in this version; write server = true and bootstrap = true, or start with -dev",
-    ),
-    refuse(
-        "bootstrap_expect",
-        |s| s.bootstrap_expect > 1,
-        "more than one server is not available in this version; write bootstrap_expect = 1",
-    ),
-    refuse("start_join", |s| !s.start_join.is_empty(), NO_JOINING),
-    refuse("retry_join", |s| !s.retry_join.is_empty(), NO_JOINING),
-    refuse("start_join_wan", |s| !s.start_join_wan.is_empty(), NO_WAN),
-    refuse("retry_join_wan", |s| !s.retry_join_wan.is_empty(), NO_WAN),
     refuse("primary_gateways", |s| !s.primary_gateways.is_empty(), NO_WAN),
     refuse(
         "primary_datacenter",
@@ -92,12 +69,8 @@ pub(crate) const ROWS: &[Row] = &[
         |s| matches!(s.connect.ca_provider.as_str(), "vault" | "aws-pca"),
         "only the built-in CA provider is available in this version; write \"consul\" or remove the key",
     ),
-    refuse("verify_incoming", |s| s.verify_incoming, NO_RPC_TLS),
-    refuse("verify_incoming_rpc", |s| s.verify_incoming_rpc, NO_RPC_TLS),
-    refuse("verify_outgoing", |s| s.verify_outgoing, NO_RPC_TLS),
-    refuse("verify_server_hostname", |s| s.verify_server_hostname, NO_RPC_TLS),
-    refuse("auto_encrypt.tls", |s| s.auto_encrypt.tls, NO_RPC_TLS),
-    refuse("auto_encrypt.allow_tls", |s| s.auto_encrypt.allow_tls, NO_RPC_TLS),
+    refuse("auto_encrypt.tls", |s| s.auto_encrypt.tls, NO_AUTO_TLS),
+    refuse("auto_encrypt.allow_tls", |s| s.auto_encrypt.allow_tls, NO_AUTO_TLS),
     refuse(
         "auto_config.enabled",
         |s| s.auto_config.enabled,
@@ -118,17 +91,6 @@ pub(crate) const ROWS: &[Row] = &[
         |s| asks_to_enable(&s.audit),
         "the audit log is not available in this version; remove the key",
     ),
-    refuse(
-        "tls.defaults.verify_incoming",
-        |s| s.tls.defaults.verify_incoming == Some(true),
-        NO_RPC_TLS,
-    ),
-    refuse(
-        "tls.defaults.verify_outgoing",
-        |s| s.tls.defaults.verify_outgoing == Some(true),
-        NO_RPC_TLS,
-    ),
-    refuse("tls.internal_rpc", |s| asks_for_verification(&s.tls.internal_rpc), NO_RPC_TLS),
     refuse("tls.grpc.verify_incoming", |s| s.tls.grpc.verify_incoming == Some(true), NO_GRPC_TLS),
     refuse("ports.grpc_tls", |s| s.ports.grpc_tls.0.is_some(), NO_GRPC_TLS),
     refuse(
@@ -180,14 +142,6 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     report("serf_lan_allowed_cidrs", |s| !s.serf_lan_allowed_cidrs.is_empty(), NO_EFFECT),
     report("serf_wan_allowed_cidrs", |s| !s.serf_wan_allowed_cidrs.is_empty(), NO_EFFECT),
-    report("gossip_lan", |s| s.gossip_lan != Gossip::lan(), NO_EFFECT),
-    report("gossip_wan", |s| s.gossip_wan != Gossip::wan(), NO_EFFECT),
-    report(
-        "performance.raft_multiplier",
-        |s| s.performance.raft_multiplier != Performance::default().raft_multiplier,
-        NO_EFFECT,
-    ),
-    report("autopilot", |s| s.autopilot != Autopilot::default(), NO_EFFECT),
     report("snapshot_agent", |s| !s.snapshot_agent.is_null(), NO_EFFECT),
     report(
         "disable_remote_exec",
@@ -215,9 +169,4 @@ pub(crate) const ROWS: &[Row] = &[
 
 fn asks_to_enable(block: &Value) -> bool {
     block.get("enabled").is_some_and(|enabled| *enabled == Value::Bool(true))
-}
-
-fn asks_for_verification(group: &TlsGroup) -> bool {
-    [group.verify_incoming, group.verify_outgoing, group.verify_server_hostname]
-        .contains(&Some(true))
 }

@@ -181,7 +181,8 @@ pub(crate) fn http(config: &AgentConfig) -> http::Settings {
             .unwrap_or(usize::MAX),
         connections_per_client_max: usize::try_from(settings.limits.http_max_conns_per_client)
             .unwrap_or_default(),
+        header_bytes_max: usize::try_from(settings.http_config.max_header_bytes)
+            .unwrap_or(usize::MAX),
         translate_wan_addresses: settings.translate_wan_addrs,
-        ..http::Settings::default()
     }
 }

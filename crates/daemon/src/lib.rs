@@ -81,6 +81,8 @@ pub enum Error {
     ServerEnded(String),
     #[error("this version runs as a server only; write server = true, or start with -dev")]
     ClientAgent,
+    #[error("{0} is not available in this version, a server runs alone; remove the key")]
+    Cluster(&'static str),
 }
 
 /// A wish for a reload, and where its result goes.
@@ -107,6 +109,7 @@ pub async fn run(config: AgentConfig, surroundings: Surroundings) -> Result<(), 
     if !config.settings.server && !config.is_dev {
         return Err(Error::ClientAgent);
     }
+    refuse_a_cluster(&config)?;
     for line in config.unsupported.iter().chain(&config.warnings) {
         tracing::warn!("{line}");
     }
@@ -133,6 +136,24 @@ pub async fn run(config: AgentConfig, surroundings: Surroundings) -> Result<(), 
     running.stop().await;
     drop(pid_file);
     result
+}
+
+/// What would be passed over while a server runs alone, and must not be.
+fn refuse_a_cluster(config: &AgentConfig) -> Result<(), Error> {
+    let asked = [
+        ("bootstrap_expect", matches!(config.consensus.bootstrap, config::Bootstrap::Expect(_))),
+        ("start_join", !config.joining.lan.start.is_empty()),
+        ("retry_join", !config.joining.lan.retry.is_empty()),
+        ("start_join_wan", !config.joining.wan.start.is_empty()),
+        ("retry_join_wan", !config.joining.wan.retry.is_empty()),
+        ("encrypt", config.encryption.key.is_some()),
+        ("verify_incoming", config.rpc_tls.verify_incoming),
+        ("verify_outgoing", config.rpc_tls.verify_outgoing),
+    ];
+    match asked.iter().find(|(_, is_asked)| *is_asked) {
+        Some((key, _)) => Err(Error::Cluster(key)),
+        None => Ok(()),
+    }
 }
 
 impl Running {

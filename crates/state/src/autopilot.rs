@@ -21,7 +21,8 @@ impl State {
         let AutopilotRequest { mut configuration, cas_index } = request;
         let stored = self.autopilot.as_deref();
         if let Some(expected) = cas_index
-            && stored.is_none_or(|stored| stored.modify_index != expected)
+            // What nobody set yet was never changed, which readers see as index 0.
+            && stored.map_or(0, |stored| stored.modify_index) != expected
         {
             return Outcome::Applied(false);
         }

@@ -41,7 +41,12 @@ both! {
     lock: super::lock(), &[], &[], &[];
     watch: super::watch(), &[], &[], super::WATCH_WANTED;
     maint: super::maint(), &[], &[], &[];
-    agent: super::agent(), super::AGENT_FILES, super::AGENT_WANTED, super::VALIDATE_WANTED;
+    agent: super::agent(), super::AGENT_FILES, super::AGENT_WANTED, &[];
+    pool: super::pool(), &[], super::POOL_WANTED, &[];
+    event: super::event(), &[], &[], &[];
+    coordinate: super::coordinate(), &[], &[], &[];
+    keyring: super::keyring(), &[], &[], &[];
+    operator: super::operator(), &[], &[], &[];
     leave: super::leave(), &[], &[], &[];
 }
 
@@ -80,10 +85,6 @@ const WATCH_WANTED: &[Wanted] = &[
 ];
 
 const AGENT_WANTED: &[Wanted] = &[wanted("info", "stdout", "ours says what product it is")];
-const VALIDATE_WANTED: &[Wanted] = &[
-    wanted("validate good.hcl", "stderr", "the only kind of server there is needs no warning"),
-    wanted("validate good.json", "code", "client agents are not in this version"),
-];
 
 fn ours() -> PathBuf {
     subject(env!("CARGO_BIN_EXE_lictor"))
@@ -508,6 +509,105 @@ fn agent() -> Vec<Line> {
     ]
 }
 
+const NO_POOL: &str = "pools are not formed yet, so nobody is dialled";
+const POOL_WANTED: &[Wanted] = &[
+    wanted("join 127.0.0.1:1", "stderr", NO_POOL),
+    wanted("join 127.0.0.1:1 127.0.0.1:2", "stderr", NO_POOL),
+    wanted("join -wan 127.0.0.1:1", "stderr", NO_POOL),
+];
+
+fn pool() -> Vec<Line> {
+    vec![
+        line("join"),
+        line("join 127.0.0.1:1"),
+        line("join 127.0.0.1:1 127.0.0.1:2"),
+        line("join -wan 127.0.0.1:1"),
+        line("force-leave"),
+        line("force-leave a b"),
+        line("force-leave none"),
+        line("force-leave -prune none"),
+        line("force-leave node1"),
+        line("join -http-addr=127.0.0.1:1 127.0.0.1:1"),
+    ]
+}
+
+fn event() -> Vec<Line> {
+    vec![
+        line("watch -type=event"),
+        line("event"),
+        line("event -name=e a b"),
+        line("event -name=e -tag=x"),
+        line("event -name=e -node=("),
+        line("event -name=deploy payload"),
+        line("event -name=other -node=^node"),
+        line("event -name=elsewhere -node=^other"),
+        line("event -name=nobody -service=none -tag=x hello"),
+        line("watch -type=event -name=none"),
+        line("event -name=e -http-addr=127.0.0.1:1"),
+    ]
+}
+
+fn coordinate() -> Vec<Line> {
+    vec![
+        line("rtt"),
+        line("rtt a b c"),
+        line("rtt none"),
+        line("rtt -wan node1"),
+        line("rtt -wan node1.dc1"),
+        line("rtt -wan node1.dc1 node1.dc1"),
+        line("rtt -wan node1.dc1 none.dc1"),
+        line("rtt -wan node1.dc2"),
+    ]
+}
+
+fn keyring() -> Vec<Line> {
+    vec![
+        line("keygen").code_only(),
+        line("keygen x").code_only(),
+        line("keyring"),
+        line("keyring -list"),
+        line("keyring -list-primary"),
+        line("keyring -list -local-only"),
+        line("keyring -list -relay-factor=2"),
+        line("keyring -list -relay-factor=9"),
+        line("keyring -list -relay-factor=x").output_only(),
+        line("keyring -list -install=x"),
+        line("keyring -install=x"),
+        line("keyring -install=x -local-only"),
+        line("keyring -use=x"),
+        line("keyring -remove=x"),
+        line("keyring -remove=pUqJrVyVRj5jsiYEkM/tFQ=="),
+    ]
+}
+
+fn operator() -> Vec<Line> {
+    vec![
+        line("operator"),
+        line("operator nothing").code_only(),
+        line("operator raft"),
+        line("operator raft list-peers"),
+        line("operator raft list-peers -stale"),
+        line("operator raft list-peers x"),
+        line("operator raft remove-peer"),
+        line("operator raft remove-peer -id=x -address=y"),
+        line("operator raft remove-peer -id=x"),
+        line("operator raft remove-peer -address=192.0.2.1:1"),
+        line("operator autopilot"),
+        line("operator autopilot get-config"),
+        line("operator autopilot set-config"),
+        line("operator autopilot set-config -min-quorum=3 -cleanup-dead-servers=false"),
+        line("operator autopilot get-config"),
+        line(
+            "operator autopilot set-config -max-trailing-logs=5 -last-contact-threshold=1s -server-stabilization-time=2m -redundancy-zone-tag=z -disable-upgrade-migration -upgrade-version-tag=v",
+        ),
+        line("operator autopilot get-config x"),
+        line("operator autopilot set-config -max-trailing-logs=-1").output_only(),
+        line("operator autopilot set-config -last-contact-threshold=x").output_only(),
+        line("operator autopilot set-config -cleanup-dead-servers=perhaps").output_only(),
+        line("operator autopilot get-config -datacenter=dc9"),
+    ]
+}
+
 fn leave() -> Vec<Line> {
     vec![line("leave extra").code_only(), line("leave"), line("members").code_only()]
 }
@@ -538,6 +638,34 @@ fn a_watch_runs_its_handler_at_every_change() {
                 || fs::read_to_string(&seen).ok()?.contains(shown).then_some(()),
             );
         }
+    }
+}
+
+/// A handler gets each event once, however many came before it.
+#[test]
+fn a_watch_hands_over_each_event_once() {
+    for (program, agent) in pairs() {
+        let agent = Spec::new(agent).start();
+        let seen = agent.dir().join("seen");
+        let handler = format!("cat >> {}", seen.display());
+        let fire = |payload: &str| {
+            agent.http().put("/v1/event/fire/deploy", payload).expect("the agent answers");
+        };
+        let sees = |shown: &str| {
+            wait::until(
+                &format!("the handler of {} sees {shown}", program.display()),
+                EFFECT_MAX,
+                || fs::read_to_string(&seen).ok().filter(|text| text.contains(shown)),
+            )
+        };
+        fire("one");
+        let watch = ["watch", "-type=event", "-name=deploy", &handler];
+        let _watch = cli(&program, &agent).start(&watch);
+        // Values show as base64.
+        sees("b25l");
+        fire("two");
+        let text = sees("dHdv");
+        assert_eq!(text.matches("b25l").count(), 1, "{}: {text}", program.display());
     }
 }
 

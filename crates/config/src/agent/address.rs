@@ -276,7 +276,7 @@ impl Builder<'_> {
         sockaddr::expand(text, || self.interfaces()).map_err(|reason| self.invalid(key, reason))
     }
 
-    fn interfaces(&self) -> Result<Vec<Interface>, String> {
+    pub(super) fn interfaces(&self) -> Result<Vec<Interface>, String> {
         self.machine
             .interfaces()
             .map_err(|error| format!("cannot list the machine's interfaces: {error}"))

@@ -209,7 +209,7 @@ impl AgentConfig {
             "VerifyIncoming": s.verify_incoming,
             "VerifyIncomingHTTPS": s.verify_incoming_https,
             "VerifyIncomingRPC": s.verify_incoming_rpc,
-            "VerifyOutgoing": s.verify_outgoing,
+            "VerifyOutgoing": self.rpc_tls.verify_outgoing,
             "VerifyServerHostname": s.verify_server_hostname,
             "EnableAgentTLSForChecks": s.enable_agent_tls_for_checks,
             "AutoEncryptAllowTLS": s.auto_encrypt.allow_tls,

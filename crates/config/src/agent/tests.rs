@@ -5,6 +5,8 @@ use std::io;
 use std::net::IpAddr;
 
 use super::*;
+
+mod cluster;
 use crate::sockaddr::Interface;
 use crate::source::{Format, Source};
 
@@ -315,23 +317,14 @@ fn what_is_not_available_is_never_passed_over() {
         ("acl { enabled = true }", 17, "acl.enabled"),
         ("acl_datacenter = \"dc1\"", 18, "acl_datacenter"),
         ("acl { default_policy = \"deny\" }", 24, "acl.default_policy"),
-        ("encrypt = \"x\"", 11, "encrypt"),
-        ("server = false", 10, "server"),
-        ("bootstrap_expect = 3", 20, "bootstrap_expect"),
-        ("retry_join = [\"10.0.0.1\"]", 14, "retry_join"),
-        ("start_join_wan = [\"10.0.0.1\"]", 18, "start_join_wan"),
         ("primary_datacenter = \"dc2\"", 22, "primary_datacenter"),
         ("connect { ca_provider = \"vault\" }", 25, "connect.ca_provider"),
-        ("verify_incoming = true", 19, "verify_incoming"),
-        ("verify_outgoing = true", 19, "verify_outgoing"),
         ("auto_encrypt { allow_tls = true }", 28, "auto_encrypt.allow_tls"),
         ("segment = \"a\"", 11, "segment"),
         ("audit { enabled = true }", 7, "audit"),
     ] {
         check(text, &format!("-hcl:1:{column}: {key}: {}", refused(key)));
     }
-    let missing = load_with(AgentFlags::default(), &["data_dir = \"/d\""]).unwrap_err();
-    assert_eq!(missing, format!("server: {}", refused("server")));
     let missing = load_with(AgentFlags::default(), &["server = true"]).unwrap_err();
     assert_eq!(
         missing,
@@ -358,7 +351,7 @@ fn what_newer_versions_write() {
     );
     check(
         "tls { internal_rpc { verify_server_hostname = true } }",
-        "-hcl:1:20: tls.internal_rpc: TLS between agents is not available in this version; remove the key",
+        "-hcl:1:47: tls.internal_rpc.verify_server_hostname: VerifyOutgoing set, and no CA certificate provided! Write ca_file",
     );
     check(
         "default_intention_policy = \"no\"",
@@ -383,14 +376,14 @@ fn what_newer_versions_write() {
 #[test]
 fn what_has_no_effect_is_reported() {
     let config = server(
-        "telemetry { statsd_address = \"x:1\" } ui = true\nautopilot { min_quorum = 3 } node_name = \"a_b\" \
+        "telemetry { statsd_address = \"x:1\" } ui = true\nnon_voting_server = true node_name = \"a_b\" \
          enable_script_checks = true",
     );
     let config = config.unwrap();
     assert_eq!(
         config.unsupported,
         [
-            "-hcl:2:11: autopilot: has no effect in this version",
+            "-hcl:2:21: non_voting_server: has no effect in this version",
             "-hcl:1:43: ui: the web UI is not available in this version",
             "-hcl:1:30: telemetry.statsd_address: sending metrics is not available in this version, reading them at \
              /v1/agent/metrics is",
@@ -452,6 +445,11 @@ fn defaults_are_those_of_consul() {
         ports { http = 19500 dns = 19600 serf_lan = 19301 serf_wan = 19302 server = 19300 }";
     let server = load_with(AgentFlags::default(), &[SERVER, server]).unwrap();
     assert_eq!(differences(&server, include_str!("testdata/server.json")), zero_stands_for);
+
+    let member = load_with(AgentFlags::default(), &[include_str!("testdata/cluster.hcl")]).unwrap();
+    assert_eq!(differences(&member, include_str!("testdata/cluster.json")), {
+        [zero_stands_for[1], zero_stands_for[2], zero_stands_for[3], zero_stands_for[6]]
+    });
 }
 
 #[test]

@@ -38,3 +38,30 @@ pub(super) fn min_version(version: &str) -> Result<(), String> {
         other => Err(format!("{other:?} is no TLS version; write \"tls12\" or \"tls13\"")),
     }
 }
+
+/// The suites that Consul 1.8.7 knows, without what all begin with.
+const CIPHER_SUITES: [&str; 10] = [
+    "ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
+    "ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    "ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    "ECDHE_RSA_WITH_AES_128_CBC_SHA256",
+    "ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    "ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+];
+
+pub(super) fn cipher_suites(suites: &str) -> Result<(), String> {
+    let is_known = |suite: &str| {
+        suite.strip_prefix("TLS_").is_some_and(|suite| CIPHER_SUITES.contains(&suite))
+    };
+    let mut suites = suites.split(',').map(str::trim).filter(|suite| !suite.is_empty());
+    match suites.find(|suite| !is_known(suite)) {
+        None => Ok(()),
+        Some(suite) => {
+            Err(format!("invalid tls cipher suites: unsupported cipher {suite:?}; remove it"))
+        }
+    }
+}
