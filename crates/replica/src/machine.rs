@@ -302,6 +302,10 @@ impl Replica {
             Input::Note { from, note } => self.take_note(from, note, effects),
             Input::SnapshotSaved { index } => {
                 self.is_saving_snapshot = false;
+                // One that was received meanwhile may be newer.
+                if index <= self.snapshot_index {
+                    return;
+                }
                 // The one before stays in reserve, so the log on disk must reach back to it.
                 let reserve = std::mem::replace(&mut self.snapshot_index, index);
                 let (trailing, bytes) = (self.trailing(index), self.config.log_bytes_max);
