@@ -10,7 +10,7 @@ use agent::settings::{
 use config::AgentConfig;
 use model::query::Token;
 use replica::Rules;
-use replica::duty::{Member, MemberService};
+use replica::duty::{Member, MemberServer};
 use server::{CaSettings, ServerConfig, Tunables};
 
 /// The key every agent's node metadata has, whatever the user adds.
@@ -40,10 +40,12 @@ pub(crate) fn server(config: &AgentConfig, node_id: &str) -> ServerConfig {
             id: node_id.to_owned(),
             name: config.node_name.clone(),
             address: config.advertise_addr.to_string(),
-            server: Some(MemberService {
+            server: Some(MemberServer {
                 port,
                 meta: meta.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+                ..MemberServer::default()
             }),
+            ..Member::default()
         }),
         ca,
         rules: Rules {

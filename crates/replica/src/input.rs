@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use model::command::{Command, Outcome};
 use model::error::Error;
+use model::operator::{OperatorReply, OperatorRequest};
 use model::session::Session;
 use model::topic::Topic;
-use serde::{Deserialize, Serialize};
 use state::State;
 
 use crate::duty::Member;
-use crate::{HardState, LogEntry, Message};
+use crate::membership::{Membership, Note, Position};
+use crate::{HardState, LogEntry, Message, Mono};
 
 /// Names one request of the driver; its reply carries it back. Chosen by the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,15 +31,45 @@ pub enum Input {
         request: RequestId,
         id: String,
     },
-    /// Tell when a read of the published state is linearizable.
+    /// Tell from which log index on a read is linearizable: from a round of the voters, or from
+    /// the lease where that is good enough for the asker.
     ConfirmLeadership {
         request: RequestId,
+        by_lease: bool,
+    },
+    /// Look at or change who takes part.
+    Operate {
+        request: RequestId,
+        operation: OperatorRequest,
     },
     /// Everything up to this [`Persist`] is durable.
     Persisted {
         ticket: u64,
     },
+    /// From another server; a snapshot comes as [`Input::SnapshotReceived`].
     Message(Box<Message>),
+    /// The message of an [`Effect::SendSnapshot`] elsewhere, and the whole of what belongs to it.
+    SnapshotReceived {
+        message: Box<Message>,
+        snapshot: Box<Snapshot>,
+    },
+    /// How sending a snapshot ended.
+    SnapshotSent {
+        to: u64,
+        is_received: bool,
+    },
+    /// Something sent to this server was lost.
+    Unreachable {
+        peer: u64,
+    },
+    /// The connections to this server broke, as they do when its process dies.
+    Disconnected {
+        peer: u64,
+    },
+    Note {
+        from: u64,
+        note: Note,
+    },
     /// The snapshot asked for is durable.
     SnapshotSaved {
         index: u64,
@@ -47,10 +78,12 @@ pub enum Input {
     SnapshotFailed,
     /// Who is alive, as failure detection sees it; replaces what was said before.
     Members(Vec<Member>),
-    /// Hand leadership to this server.
+    /// Hand leadership to this server, or to the best one.
     TransferLeadership {
-        to: u64,
+        to: Option<u64>,
     },
+    /// Whether the disk is too slow to lead.
+    SlowDisk(bool),
 }
 
 #[derive(Debug)]
@@ -58,17 +91,34 @@ pub enum Effect {
     /// Make this durable, in order, then say [`Input::Persisted`].
     Persist(Persist),
     Send(Vec<Message>),
+    /// Stream this to the receiver of the message, then say [`Input::SnapshotSent`].
+    SendSnapshot {
+        message: Box<Message>,
+        snapshot: Snapshot,
+    },
+    Note {
+        to: u64,
+        note: Note,
+    },
     /// Readers see this state from now on; then who watches a touched topic is woken. Comes before
     /// the replies to the commands in it.
     Publish {
         state: State,
         touched: Vec<Topic>,
     },
+    /// Readers see this state from now on, which came as a snapshot; then everybody is woken.
+    Replace(State),
     Reply {
         request: RequestId,
         result: Result<Response, Error>,
     },
     Leadership(Leadership),
+    /// Reads are good by lease until then, while this server is a ready leader.
+    Lease(Mono),
+    Membership(Membership),
+    /// The disk of this server is an older copy of what it once held: it takes no part in
+    /// elections until it has caught up to this, or again from then on.
+    RolledBack(Option<Position>),
     /// Write a snapshot, then say [`Input::SnapshotSaved`] or [`Input::SnapshotFailed`].
     SaveSnapshot(Snapshot),
     /// Log entries up to and with this index may be forgotten: the older of the two newest
@@ -85,6 +135,10 @@ pub struct Persist {
     /// Grows by one each time.
     pub ticket: u64,
     pub hard_state: HardState,
+    /// Save this first, durably. It takes the place of the whole log, which begins anew behind it:
+    /// a mark in the log must tell that what stands before is from another history, see
+    /// [`Recovered::boundary`](crate::Recovered::boundary).
+    pub snapshot: Option<Snapshot>,
     /// Consecutive; the first replaces whatever stood at its index and beyond. May be empty.
     pub entries: Vec<LogEntry>,
 }
@@ -94,7 +148,11 @@ pub enum Response {
     Outcome(Outcome),
     /// `None`: no such session.
     Renewed(Option<Arc<Session>>),
-    Confirmed,
+    /// A read of a state that has applied this log index is linearizable.
+    Confirmed {
+        index: u64,
+    },
+    Operated(OperatorReply),
 }
 
 /// What this server knows of who leads.
@@ -110,49 +168,6 @@ pub struct Leadership {
     pub is_alone: bool,
 }
 
-/// Who takes part in consensus, by consensus id.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Membership {
-    pub voters: Vec<u64>,
-    pub learners: Vec<u64>,
-    /// Voters of the configuration being left, during a joint change.
-    pub voters_outgoing: Vec<u64>,
-    pub learners_next: Vec<u64>,
-    pub auto_leave: bool,
-}
-
-impl Membership {
-    /// The stored form, opaque to the log.
-    pub fn encode(&self) -> Vec<u8> {
-        rmp_serde::to_vec_named(self).expect("a struct of numbers encodes")
-    }
-
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        rmp_serde::from_slice(bytes).ok()
-    }
-}
-
-impl From<&Membership> for raft::eraftpb::ConfState {
-    fn from(membership: &Membership) -> Self {
-        let Membership { voters, learners, voters_outgoing, learners_next, auto_leave } =
-            membership.clone();
-        Self { voters, learners, voters_outgoing, learners_next, auto_leave, ..Self::default() }
-    }
-}
-
-impl From<&raft::eraftpb::ConfState> for Membership {
-    fn from(conf: &raft::eraftpb::ConfState) -> Self {
-        Self {
-            voters: conf.voters.clone(),
-            learners: conf.learners.clone(),
-            voters_outgoing: conf.voters_outgoing.clone(),
-            learners_next: conf.learners_next.clone(),
-            auto_leave: conf.auto_leave,
-        }
-    }
-}
-
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Last log index the state contains.
@@ -160,6 +175,13 @@ pub struct Snapshot {
     pub term: u64,
     pub membership: Membership,
     pub state: State,
+}
+
+impl Snapshot {
+    /// The beginning of a new cluster.
+    pub fn founding(membership: Membership) -> Self {
+        Self { index: 1, term: 1, membership, state: State::new() }
+    }
 }
 
 /// Why a replica cannot go on.

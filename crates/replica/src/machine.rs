@@ -1,26 +1,36 @@
 //! The machine itself: consensus, state and duties, driven by inputs.
 
 mod apply;
+mod leadership;
+mod lease;
+mod memory;
+mod messages;
+mod operate;
+mod ready;
 mod recover;
 mod requests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use model::command::Command;
-use model::error::{Error, ErrorKind};
-use model::topic::Topic;
-use raft::{RawNode, StateRole};
-use rand::Rng;
+use model::operator::AutopilotConfiguration;
+use raft::{RawNode, SnapshotStatus, StateRole};
 use rand::rngs::StdRng;
 use state::State;
 
 use crate::duty::Duties;
-use crate::input::{
-    Effect, HaltCause, Input, Leadership, Membership, Persist, RequestId, Response, Snapshot,
-};
+use crate::input::{Effect, HaltCause, Input, Leadership, RequestId, Response, Snapshot};
 use crate::judge::{LockDelays, Rules};
 use crate::log_store::LogStore;
-use crate::{HardState, LogEntry, Message, Now};
+use crate::membership::{Membership, Position};
+use crate::{HardState, LogEntry, Message, Mono, Now};
+
+use lease::Rounds;
+use operate::Operations;
+
+pub use lease::LEASE_DRIFT_PERCENT;
+pub use recover::rebuild;
 
 /// Commands in flight before callers are told to come back later.
 const PROPOSALS_MAX: usize = 16 * 1024;
@@ -30,8 +40,11 @@ const CONFIRMATIONS_MAX: usize = 16 * 1024;
 const UNCOMMITTED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Applied between two looks at the inputs, at most. Unit: bytes.
 const APPLY_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// One message to a follower. Unit: bytes.
+/// Entries of one message to a follower, unless one entry alone is larger. Unit: bytes.
 const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
+/// Appends on their way to a follower, which are merged while they wait: one for each proposal of
+/// a group, so that a whole group is under way at once.
+const INFLIGHT_MAX: usize = 4096;
 
 /// Settings of one server's replica.
 #[derive(Clone, Debug)]
@@ -40,6 +53,8 @@ pub struct ReplicaConfig {
     pub id: u64,
     pub datacenter: String,
     pub rules: Rules,
+    /// What one [`Input::Tick`] stands for, at least: ticks may be late, never early.
+    pub tick: Duration,
     /// Ticks without a leader before an election; drawn anew up to twice this each time.
     pub election_ticks: usize,
     pub heartbeat_ticks: usize,
@@ -49,6 +64,8 @@ pub struct ReplicaConfig {
     pub trailing_entries: u64,
     /// Log held in memory before a snapshot is asked for early and the tail is cut. Unit: bytes.
     pub log_bytes_max: usize,
+    /// Settings of autopilot while the replicated state has none.
+    pub autopilot: AutopilotConfiguration,
 }
 
 impl ReplicaConfig {
@@ -57,11 +74,13 @@ impl ReplicaConfig {
             id,
             datacenter: datacenter.into(),
             rules: Rules::default(),
-            election_ticks: 10,
+            tick: Duration::from_millis(50),
+            election_ticks: 6,
             heartbeat_ticks: 2,
             snapshot_threshold: 16_384,
             trailing_entries: 10_240,
             log_bytes_max: 64 * 1024 * 1024,
+            autopilot: AutopilotConfiguration::default(),
         }
     }
 }
@@ -72,7 +91,10 @@ pub struct Recovered {
     pub snapshot: Option<Snapshot>,
     pub hard_state: HardState,
     pub entries: Vec<LogEntry>,
-    /// The servers of a new cluster. What the snapshot says comes first.
+    /// Log index and term of the newest mark in the log at which a received snapshot took the
+    /// place of everything before. `entries` begin behind it.
+    pub boundary: Option<(u64, u64)>,
+    /// Of a log that begins with its first entry. What the snapshot says comes first.
     pub membership: Membership,
 }
 
@@ -89,22 +111,45 @@ struct Proposal {
 pub struct Replica {
     config: ReplicaConfig,
     node: RawNode<LogStore>,
-    state: State,
     rng: StdRng,
+    election_ticks_drawn: usize,
+    /// Term, role and leader it was drawn for.
+    election_drawn_for: (u64, u8, u64),
+    /// While positive, votes are not given: before the restart this server may have answered a
+    /// heartbeat, and a lease may rest on it.
+    vote_pause_ticks: usize,
     /// Consecutive by index.
     proposals: VecDeque<Proposal>,
+    /// Ticks until proposals of a lost leadership are given up; see [`Replica::give_up_proposals`].
+    proposals_left_ticks: usize,
     /// Log index of the newest proposal that may end a session; see [`Replica::propose`].
     session_end_proposed: u64,
     /// Locks to be judged once that is applied.
     deferred: VecDeque<(RequestId, Command)>,
-    /// Requests waiting for their read index, and those waiting for it to be applied.
-    confirmations: VecDeque<RequestId>,
-    confirmed_at: VecDeque<(u64, RequestId)>,
+    rounds: Rounds,
+    operations: Operations,
     lock_delays: LockDelays,
     duties: Duties,
     leadership: Leadership,
+    /// When the present leader was last heard.
+    leader_heard: Mono,
+    /// When each follower was last heard, by the leader.
+    followers_heard: BTreeMap<u64, Mono>,
+    ticks_since_heartbeat: usize,
+    /// What other servers are known to have come to.
+    remembered: BTreeMap<u64, Position>,
+    /// What this server once came to, when its disk holds less.
+    rolled_back: Option<Position>,
+    is_membership_shown: bool,
     /// Newest ticket handed out and not yet persisted.
     unpersisted: Option<u64>,
+    /// Came with a message that consensus has accepted and not yet handed back.
+    received: Option<Snapshot>,
+    /// Ticket and log index of a received snapshot that is not durable yet.
+    installing: Option<(u64, u64)>,
+    /// Term and last entry that are durable.
+    position: Position,
+    positions_unpersisted: VecDeque<(u64, Position)>,
     /// Messages that must not leave before their ticket is durable.
     held: VecDeque<(u64, Vec<Message>)>,
     snapshot_index: u64,
@@ -113,7 +158,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts from what was recovered. A server that is alone stands for election at once.
+    /// Starts from what was recovered. A server that is alone stands for election at once, one that
+    /// belongs to no cluster waits for one.
     ///
     /// Errors: the pieces do not fit together.
     pub fn new(
@@ -121,27 +167,20 @@ impl Replica {
         recovered: Recovered,
         rng: StdRng,
     ) -> Result<Self, HaltCause> {
-        let Recovered { snapshot, hard_state, entries, membership } = recovered;
-        let (snapshot_index, snapshot_term) =
-            snapshot.as_ref().map_or((0, 0), |s| (s.index, s.term));
-        let membership = snapshot.as_ref().map_or(&membership, |s| &s.membership);
-        let is_alone = membership.voters == [config.id];
-        let mut store = recover::join_log((snapshot_index, snapshot_term), entries, membership)?;
-        if hard_state.commit > store.last() {
-            return Err(HaltCause::Consensus(format!(
-                "entry {} was committed, but the log ends at {}",
-                hard_state.commit,
-                store.last()
-            )));
-        }
-        store.hard_state = hard_state;
-        store.hard_state.commit = store.hard_state.commit.max(snapshot_index);
+        let snapshot_index = recovered.snapshot.as_ref().map_or(0, |s| s.index);
+        let store = recover::join(&config, recovered)?;
+        let is_alone = store.membership.voters == [config.id];
+        let (last_term, last_index) = store.end();
+        let position = Position { term: store.hard_state.term, last_term, last_index };
         let raft_config = raft::Config {
             id: config.id,
             election_tick: config.election_ticks,
-            heartbeat_tick: config.heartbeat_ticks,
-            applied: snapshot_index,
+            // Heartbeats are sent by `Replica::heartbeat`, with a mark to measure the lease by.
+            heartbeat_tick: config.election_ticks - 1,
+            applied: store.applied,
             max_size_per_msg: MESSAGE_BYTES_MAX,
+            max_inflight_msgs: INFLIGHT_MAX,
+            batch_append: true,
             check_quorum: true,
             pre_vote: true,
             max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
@@ -152,19 +191,32 @@ impl Replica {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&raft_config, store, &logger).map_err(consensus)?;
         let mut replica = Self {
+            vote_pause_ticks: if is_alone { 0 } else { config.election_ticks },
             config,
             node,
-            state: snapshot.map_or_else(State::new, |s| s.state),
             rng,
+            election_ticks_drawn: 0,
+            election_drawn_for: (0, 0, 0),
             proposals: VecDeque::new(),
+            proposals_left_ticks: 0,
             session_end_proposed: 0,
             deferred: VecDeque::new(),
-            confirmations: VecDeque::new(),
-            confirmed_at: VecDeque::new(),
+            rounds: Rounds::default(),
+            operations: Operations::default(),
             lock_delays: LockDelays::default(),
             duties: Duties::default(),
             leadership: Leadership::default(),
+            leader_heard: Mono::default(),
+            followers_heard: BTreeMap::new(),
+            ticks_since_heartbeat: 0,
+            remembered: BTreeMap::new(),
+            rolled_back: None,
+            is_membership_shown: false,
             unpersisted: None,
+            received: None,
+            installing: None,
+            position,
+            positions_unpersisted: VecDeque::new(),
             held: VecDeque::new(),
             snapshot_index,
             is_saving_snapshot: false,
@@ -177,12 +229,35 @@ impl Replica {
         Ok(replica)
     }
 
+    /// As of the last applied entry.
     pub fn state(&self) -> &State {
-        &self.state
+        &self.node.store().state
+    }
+
+    /// Log index of the last applied entry.
+    pub fn applied(&self) -> u64 {
+        match self.installing {
+            Some(_) => 0,
+            None => self.node.store().applied,
+        }
     }
 
     pub fn leadership(&self) -> Leadership {
         self.leadership
+    }
+
+    pub fn membership(&self) -> &Membership {
+        &self.node.store().membership
+    }
+
+    /// When the present leader was last heard; the start of time if never.
+    pub fn leader_heard(&self) -> Mono {
+        self.leader_heard
+    }
+
+    /// What the disk of this server holds for certain.
+    pub fn position(&self) -> Position {
+        self.position
     }
 
     /// Takes one input in. What it leads to comes out of [`Replica::flush`], except replies that
@@ -192,7 +267,7 @@ impl Replica {
             return;
         }
         match input {
-            Input::Tick => self.tick(now),
+            Input::Tick => self.tick(now, effects),
             Input::Propose { request, command } => {
                 if let Some(result) = self.propose(request, command, now) {
                     effects.push(Effect::Reply { request, result: result.map(Response::Outcome) });
@@ -202,47 +277,56 @@ impl Replica {
                 let result = self.renew_session(&id, now).map(Response::Renewed);
                 effects.push(Effect::Reply { request, result });
             }
-            Input::ConfirmLeadership { request } => {
-                if let Some(result) = self.confirm_leadership(request) {
+            Input::ConfirmLeadership { request, by_lease } => {
+                if let Some(result) = self.confirm_leadership(request, by_lease, now) {
                     effects.push(Effect::Reply { request, result });
                 }
             }
-            Input::Persisted { ticket } => {
-                self.node.on_persist_ready(ticket);
-                if self.unpersisted.is_some_and(|newest| newest <= ticket) {
-                    self.unpersisted = None;
-                }
-                while self.held.front().is_some_and(|(waits_for, _)| *waits_for <= ticket) {
-                    effects.extend(self.held.pop_front().map(|(_, sent)| Effect::Send(sent)));
+            Input::Operate { request, operation } => {
+                if let Some(result) = self.operate(request, operation, now) {
+                    effects.push(Effect::Reply { request, result: result.map(Response::Operated) });
                 }
             }
-            Input::Message(message) => {
-                let term = self.node.raft.term;
-                // What a peer says may be stale or senseless; consensus drops it then.
-                let _ = self.node.step(*message);
-                if self.node.raft.term != term {
-                    self.draw_election_timeout();
-                }
+            Input::Persisted { ticket } => self.persisted(ticket, effects),
+            Input::Message(message) => self.hear(*message, now, effects),
+            Input::SnapshotReceived { message, snapshot } => {
+                self.receive(*message, *snapshot, now);
             }
+            Input::SnapshotSent { to, is_received } => {
+                let status =
+                    if is_received { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+                self.node.report_snapshot(to, status);
+            }
+            Input::Unreachable { peer } => self.node.report_unreachable(peer),
+            Input::Disconnected { peer } => self.expect_election(peer),
+            Input::Note { from, note } => self.take_note(from, note, effects),
             Input::SnapshotSaved { index } => {
                 self.is_saving_snapshot = false;
+                // One that was received meanwhile may be newer.
+                if index <= self.snapshot_index {
+                    return;
+                }
                 // The one before stays in reserve, so the log on disk must reach back to it.
                 let reserve = std::mem::replace(&mut self.snapshot_index, index);
-                let (trailing, bytes) = (self.config.trailing_entries, self.config.log_bytes_max);
+                let (trailing, bytes) = (self.trailing(index), self.config.log_bytes_max);
                 let through = self.node.mut_store().compact(index, trailing, bytes / 2);
                 effects.push(Effect::Compact { through: through.min(reserve) });
             }
             Input::SnapshotFailed => self.is_saving_snapshot = false,
             Input::Members(members) => self.duties.set_members(members),
-            Input::TransferLeadership { to } => self.node.transfer_leader(to),
+            Input::TransferLeadership { to } => self.hand_over(to.or_else(|| self.best_follower())),
+            // Others are preferred, but a log that is further ahead comes before all.
+            Input::SlowDisk(is_slow) => self.node.set_priority(if is_slow { -1 } else { 0 }),
         }
+        self.redraw_election_timeout();
     }
 
     /// Turns what the inputs since the last call came to into effects.
     pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut touched = Vec::new();
         let mut replies = Vec::new();
-        let applied_before = self.state.index();
+        let applied_before = self.state().index();
+        self.begin_round(now);
         loop {
             while !self.is_halted && self.node.has_ready() {
                 self.handle_ready(now, &mut touched, &mut replies, effects);
@@ -254,74 +338,31 @@ impl Replica {
                 break;
             }
         }
-        if self.state.index() != applied_before {
-            effects.push(Effect::Publish { state: self.state.clone(), touched });
+        // A snapshot is shown once it is durable, see `Replica::persisted`.
+        if self.installing.is_none() && self.state().index() != applied_before {
+            effects.push(Effect::Publish { state: self.state().clone(), touched });
+        }
+        effects.extend(self.rounds.take_renewed().map(Effect::Lease));
+        self.watch_catching_up(effects);
+        if !self.is_membership_shown {
+            self.is_membership_shown = true;
+            effects.push(Effect::Membership(self.membership().clone()));
         }
         effects.append(&mut replies);
         self.ask_for_snapshot(effects);
+        self.redraw_election_timeout();
     }
 
-    fn handle_ready(
-        &mut self,
-        now: Now,
-        touched: &mut Vec<Topic>,
-        replies: &mut Vec<Effect>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let mut ready = self.node.ready();
-        if !ready.snapshot().is_empty() {
-            // Snapshots between servers are not offered by `LogStore::snapshot` yet.
-            return self.halt(HaltCause::Consensus("received a snapshot".into()), effects);
+    fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.vote_pause_ticks = self.vote_pause_ticks.saturating_sub(1);
+        let is_leader = self.node.raft.state == StateRole::Leader;
+        // Who may not stand for election does not grow impatient either.
+        if is_leader || self.may_campaign() {
+            self.node.tick();
         }
-        let messages = ready.take_messages();
-        if !messages.is_empty() {
-            effects.push(Effect::Send(messages));
-        }
-        let ticket = ready.number();
-        let (must_sync, entries) = (ready.must_sync(), ready.take_entries());
-        let held = ready.take_persisted_messages();
-        let committed = ready.take_committed_entries();
-        let read_states = ready.take_read_states();
-        let store = self.node.mut_store();
-        store.append(&entries);
-        if let Some(hard_state) = ready.hs() {
-            store.hard_state = hard_state.clone();
-        }
-        let hard_state = store.hard_state.clone();
-        self.node.advance_append_async(ready);
-        if must_sync {
-            self.unpersisted = Some(ticket);
-            effects.push(Effect::Persist(Persist { ticket, hard_state, entries }));
-        } else if self.unpersisted.is_none() {
-            self.node.on_persist_ready(ticket);
-        }
-        if !held.is_empty() {
-            match self.unpersisted {
-                Some(newest) => self.held.push_back((newest, held)),
-                None => effects.push(Effect::Send(held)),
-            }
-        }
-        if let Some(last) = committed.last().map(|entry| entry.index) {
-            for entry in committed {
-                let index = entry.index;
-                if let Err(cause) = self.apply(entry, now, touched, replies) {
-                    return self.halt(cause, effects);
-                }
-                self.release_confirmed(index, replies);
-            }
-            self.node.advance_apply_to(last);
-        }
-        for state in read_states {
-            self.read_state(&state, replies);
-        }
-    }
-
-    fn tick(&mut self, now: Now) {
-        let term = self.node.raft.term;
-        self.node.tick();
-        if self.node.raft.term != term {
-            self.draw_election_timeout();
-        }
+        self.heartbeat(now);
+        self.give_up_proposals(effects);
+        self.watch_transfer(effects);
         self.lock_delays.forget_passed(now.mono);
         if self.leadership.is_ready {
             self.run_duties(now);
@@ -329,81 +370,44 @@ impl Replica {
     }
 
     fn run_duties(&mut self, now: Now) {
-        for command in self.duties.plan(&self.state, &self.config, now) {
+        let store = self.node.store();
+        for command in self.duties.plan(&store.state, &self.config, now) {
             // A duty that finds no room comes again at its next turn.
             let _ = self.append(None, command);
         }
+        self.look_after_membership(now);
     }
 
-    /// The library draws from a generator of its own; this draw replaces it, so that a run
-    /// replays from its seed.
-    fn draw_election_timeout(&mut self) {
-        let ticks = self.config.election_ticks;
-        let drawn = self.rng.random_range(ticks..2 * ticks);
-        self.node.raft.set_randomized_election_timeout(drawn);
-    }
-
-    /// Whether this server has just become a leader that may serve.
-    fn notice_leadership(&mut self, now: Now, replies: &mut Vec<Effect>) -> bool {
-        let raft = &self.node.raft;
-        let is_leader = raft.state == StateRole::Leader;
-        let leadership = Leadership {
-            term: raft.term,
-            leader: (raft.leader_id != raft::INVALID_ID).then_some(raft.leader_id),
-            is_leader,
-            is_ready: is_leader && raft.apply_to_current_term(),
-            is_alone: raft.prs().is_singleton(),
-        };
-        let before = std::mem::replace(&mut self.leadership, leadership);
-        if before == leadership {
-            return false;
-        }
-        let took_over = leadership.is_ready && !before.is_ready;
-        if took_over {
-            self.duties.take_over(&self.state, now);
-        }
-        if before.is_leader && (!is_leader || before.term != leadership.term) {
-            self.session_end_proposed = 0;
-            let undecided = self
-                .deferred
-                .drain(..)
-                .map(|(request, _)| Effect::Reply { request, result: Err(Error::no_leader()) });
-            replies.extend(undecided);
-            let lost = self.proposals.drain(..).filter_map(|proposal| proposal.request);
-            let unconfirmed = self.confirmations.drain(..);
-            let behind = self.confirmed_at.drain(..).map(|(_, request)| request);
-            replies.extend(lost.chain(unconfirmed).chain(behind).map(lost_leadership));
-        }
-        // After the state it speaks for is published.
-        replies.push(Effect::Leadership(leadership));
-        took_over
+    /// How many entries stay behind a snapshot: more while a follower is being sent one, since it
+    /// will go on from there.
+    fn trailing(&self, index: u64) -> u64 {
+        let followers = self.node.raft.prs().iter();
+        let oldest = followers.map(|(_, p)| p.pending_snapshot).filter(|i| *i > 0).min();
+        let needed = oldest.map_or(0, |oldest| index.saturating_sub(oldest));
+        self.config.trailing_entries.max(needed)
     }
 
     fn ask_for_snapshot(&mut self, effects: &mut Vec<Effect>) {
-        let applied = self.node.raft.raft_log.applied;
-        let behind = applied.saturating_sub(self.snapshot_index);
+        let store = self.node.store();
+        let behind = store.applied.saturating_sub(self.snapshot_index);
         let is_due = behind >= self.config.snapshot_threshold
-            || (behind > 0 && self.node.store().data_bytes() > self.config.log_bytes_max);
-        if !is_due || self.is_saving_snapshot || self.is_halted {
+            || (behind > 0 && store.data_bytes() > self.config.log_bytes_max);
+        if !is_due || self.is_saving_snapshot || self.is_halted || self.installing.is_some() {
             return;
         }
-        let Ok(term) = raft::Storage::term(self.node.store(), applied) else { return };
-        self.is_saving_snapshot = true;
-        effects.push(Effect::SaveSnapshot(Snapshot {
-            index: applied,
+        let Ok(term) = raft::Storage::term(store, store.applied) else { return };
+        let snapshot = Snapshot {
+            index: store.applied,
             term,
-            membership: Membership::from(&self.node.store().configuration),
-            state: self.state.clone(),
-        }));
+            membership: store.membership.clone(),
+            state: store.state.clone(),
+        };
+        self.is_saving_snapshot = true;
+        effects.push(Effect::SaveSnapshot(snapshot));
     }
 
     fn halt(&mut self, cause: HaltCause, effects: &mut Vec<Effect>) {
         self.is_halted = true;
         effects.push(Effect::Halt(cause));
     }
-}
-
-fn lost_leadership(request: RequestId) -> Effect {
-    let message = "leadership lost while committing log";
-    Effect::Reply { request, result: Err(Error::new(ErrorKind::Timeout, message)) }
 }

@@ -162,7 +162,7 @@ fn a_session_lives_while_it_is_renewed_and_ends_with_its_lock() {
 fn without_a_majority_nothing_is_taken_on() {
     let mut machine = Machine::new(ReplicaConfig::new(1, "dc1"), vec![1, 2, 3]);
     machine.propose(1, kv(KvOp::Set, ""));
-    machine.give(Input::ConfirmLeadership { request: RequestId(2) });
+    machine.give(Input::ConfirmLeadership { request: RequestId(2), by_lease: false });
     machine.settle();
     for request in [1, 2] {
         assert_eq!(machine.reply(request).unwrap_err().kind, ErrorKind::NoLeader);

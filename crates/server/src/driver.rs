@@ -132,7 +132,8 @@ impl Driver {
                     Input::RenewSession { request: self.wait(Waiting::Renewed(reply)), id }
                 }
                 Job::Confirm(reply) => {
-                    Input::ConfirmLeadership { request: self.wait(Waiting::Confirmed(reply)) }
+                    let request = self.wait(Waiting::Confirmed(reply));
+                    Input::ConfirmLeadership { request, by_lease: false }
                 }
                 Job::Input(input) => input,
                 Job::Stop => return Err(End::Asked),
@@ -182,7 +183,9 @@ impl Driver {
                 self.step(Input::Persisted { ticket });
             }
             // A server alone has nobody to send to.
-            Effect::Send(_) => {}
+            Effect::Send(_) | Effect::SendSnapshot { .. } | Effect::Note { .. } => {}
+            Effect::Replace(_) | Effect::Lease(_) => {}
+            Effect::Membership(_) | Effect::RolledBack(_) => {}
             Effect::Publish { state, touched } => {
                 let woken = self.shared.publish(state, &touched);
                 add(&self.shared.metrics.wakes, woken as u64);

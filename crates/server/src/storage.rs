@@ -63,6 +63,7 @@ pub(crate) fn open(data_dir: Option<&Path>) -> Result<(Storage, Recovered, u64),
         hard_state: hard_state_of(found.hard_state),
         entries: found.entries.into_iter().map(entry_of).collect(),
         membership: Membership { voters: vec![id], ..Membership::default() },
+        ..Recovered::default()
     };
     let storage = Storage {
         log: Box::new(log),
@@ -118,7 +119,7 @@ pub(crate) fn save_snapshot(store: &SnapshotStore, snapshot: &Snapshot) -> Resul
 }
 
 pub(crate) fn batch_of(persist: Persist) -> wal::Batch {
-    let Persist { ticket: _, hard_state, entries } = persist;
+    let Persist { ticket: _, hard_state, snapshot: _, entries } = persist;
     let entries = entries.into_iter().map(|entry| wal::Entry {
         index: entry.index,
         term: entry.term,

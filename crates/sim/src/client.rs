@@ -26,7 +26,7 @@ pub(crate) enum Ask {
 
 /// The machine that sessions live on.
 pub(crate) fn member() -> Member {
-    Member { id: String::new(), name: NODE.into(), address: "10.0.0.1".into(), server: None }
+    Member { name: NODE.into(), address: "10.0.0.1".into(), ..Member::default() }
 }
 
 /// Draws what to ask next, knowing `state`. `serial` makes every written value unique.

@@ -6,11 +6,14 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
-use replica::{HardState, LogEntry, Membership, Persist, Recovered, Snapshot};
+use replica::{HardState, LogEntry, LogEntryKind, Membership, Persist, Recovered, Snapshot};
 use state::State;
 use wal::{Batch, Entry, Log, SnapshotMeta};
 
 use crate::bug::Bug;
+
+/// Marks where a received snapshot took the place of everything before.
+const BOUNDARY: u8 = 3;
 
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
@@ -71,6 +74,10 @@ impl Disk {
             found.replay(batch.clone());
         }
         found.entries.retain(|entry| entry.index > self.compacted);
+        let mut boundary = None;
+        if let Some(at) = found.entries.iter().rposition(|entry| entry.kind == BOUNDARY) {
+            boundary = found.entries.drain(..=at).next_back().map(|mark| (mark.index, mark.term));
+        }
         let mut snapshots = self.snapshots.iter().rev();
         if bug == Some(Bug::OldSnapshot) && self.snapshots.len() == 2 {
             snapshots.next();
@@ -87,6 +94,7 @@ impl Disk {
             snapshot,
             hard_state: HardState { term, vote, commit, ..HardState::default() },
             entries: found.entries.into_iter().map(log_entry).collect(),
+            boundary,
             membership: Membership { voters: members.to_vec(), ..Membership::default() },
         }
     }
@@ -100,12 +108,21 @@ pub(crate) fn batch(persist: &Persist) -> Batch {
         kind: entry.entry_type as u8,
         data: entry.data.clone(),
     });
-    Batch { hard_state: wal::HardState { term, vote, commit }, entries: entries.collect() }
+    let mark = persist.snapshot.as_ref().map(|snapshot| Entry {
+        index: snapshot.index,
+        term: snapshot.term,
+        kind: BOUNDARY,
+        ..Entry::default()
+    });
+    let entries = mark.into_iter().chain(entries).collect();
+    Batch { hard_state: wal::HardState { term, vote, commit }, entries }
 }
 
 fn log_entry(entry: Entry) -> LogEntry {
     let Entry { index, term, kind, data } = entry;
-    // Memberships do not change here, so every entry is a command or empty.
-    assert_eq!(kind, 0);
-    LogEntry { index, term, data, ..LogEntry::default() }
+    let entry_type = match kind {
+        0 => LogEntryKind::EntryNormal,
+        _ => LogEntryKind::EntryConfChangeV2,
+    };
+    LogEntry { entry_type, index, term, data, ..LogEntry::default() }
 }

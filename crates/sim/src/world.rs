@@ -9,8 +9,8 @@ use model::time::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use replica::{
-    Effect, Input, Leadership, Message, Mono, Now, Replica, ReplicaConfig, RequestId, Response,
-    Snapshot,
+    Effect, Input, Leadership, Message, Mono, Note, Now, Replica, ReplicaConfig, RequestId,
+    Response, Snapshot,
 };
 use state::State;
 use wal::Log;
@@ -21,7 +21,7 @@ use crate::client::{self, Ask};
 use crate::disk::{self, Disk};
 use crate::trace::Trace;
 
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(50);
 /// Pause between two requests, at most.
 const PAUSE_MAX_MILLIS: u64 = 60;
 
@@ -103,6 +103,15 @@ enum Event {
     Deliver {
         to: u64,
         message: Box<Message>,
+    },
+    DeliverSnapshot {
+        message: Box<Message>,
+        snapshot: Box<Snapshot>,
+    },
+    DeliverNote {
+        from: u64,
+        to: u64,
+        note: Note,
     },
     Request,
     Crash,
@@ -250,6 +259,17 @@ impl World {
                     return self.step(to, Input::Message(message));
                 }
             }
+            Event::DeliverSnapshot { message, snapshot } => {
+                let (from, to) = (message.from, message.to);
+                let is_received = self.servers.get(&to).is_some_and(|s| s.replica.is_some());
+                if is_received {
+                    self.step(to, Input::SnapshotReceived { message, snapshot })?;
+                }
+                return self.step(from, Input::SnapshotSent { to, is_received });
+            }
+            Event::DeliverNote { from, to, note } => {
+                return self.step(to, Input::Note { from, note });
+            }
             Event::Request => {
                 self.after_millis(0..PAUSE_MAX_MILLIS, Event::Request);
                 return self.request();
@@ -355,6 +375,10 @@ impl World {
                 let ticket = persist.ticket;
                 let entries = persist.entries.len();
                 self.trace.note(format_args!("server {id} writes {ticket}: {entries} entries"));
+                if let Some(snapshot) = &persist.snapshot {
+                    self.report.snapshots += 1;
+                    self.disk_of(id).save(snapshot);
+                }
                 let batch = disk::batch(&persist);
                 self.disk_of(id).write(&batch).expect("memory does not fail");
                 self.after_millis(0..20, Event::Synced { server: id, life, ticket });
@@ -370,6 +394,25 @@ impl World {
                         self.after_millis(0..30, Event::Deliver { to, message });
                     }
                 }
+            }
+            Effect::SendSnapshot { message, snapshot } => {
+                self.trace.note(format_args!("server {id} sends a snapshot of {}", snapshot.index));
+                let snapshot = Box::new(snapshot);
+                self.after_millis(0..500, Event::DeliverSnapshot { message, snapshot });
+            }
+            Effect::Note { to, note } => {
+                self.after_millis(0..30, Event::DeliverNote { from: id, to, note });
+            }
+            Effect::Replace(state) => {
+                self.trace.note(format_args!("server {id} goes on from {}", state.index()));
+                self.is_changed = true;
+                if let Some(server) = self.servers.get_mut(&id) {
+                    server.published = state;
+                }
+            }
+            Effect::Lease(_) | Effect::Membership(_) => {}
+            Effect::RolledBack(known) => {
+                self.trace.note(format_args!("server {id} was put back, it was at {known:?}"));
             }
             Effect::Publish { state, touched } => {
                 self.trace.note(format_args!("server {id} publishes {}", state.index()));

@@ -149,6 +149,17 @@ impl Log for DiskLog {
         Ok(())
     }
 
+    fn restart(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.write(batch)?;
+        self.sync()?;
+        // What stood before may be of another history, so it must not be read again without the
+        // batch behind it; oldest first, so that what is left after a crash has no gap.
+        for old in self.recyclable.take().into_iter().chain(self.sealed.drain(..).map(|s| s.path)) {
+            fs::remove_file(&old).map_err(|e| Error::io("remove the log file", &old, e))?;
+        }
+        Ok(())
+    }
+
     fn sync(&mut self) -> Result<(), Error> {
         if self.failed.is_some() {
             return Err(self.failure());

@@ -26,4 +26,4 @@ pub use error::Error;
 pub use lock::DirLock;
 pub use log::{Batch, Entry, HardState, Log, RECORD_BYTES_MAX, Recovered};
 pub use memory::MemoryLog;
-pub use snapshot::{Loaded, SnapshotMeta, SnapshotStore};
+pub use snapshot::{Loaded, ReceivedSnapshot, SnapshotMeta, SnapshotStore};

@@ -73,6 +73,13 @@ pub trait Log: Send {
     /// next write.
     fn write(&mut self, batch: &Batch) -> Result<(), Error>;
 
+    /// Writes `batch` durably, whose first entry stands for a snapshot that took the place of
+    /// everything before, and forgets that.
+    fn restart(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.write(batch)?;
+        self.sync()
+    }
+
     /// Makes everything written durable. An error is final.
     fn sync(&mut self) -> Result<(), Error>;
 

@@ -18,6 +18,8 @@ const VERSION: u32 = 1;
 /// How many snapshots stay; the older one stands in while the log still reaches back to it.
 const KEPT: usize = 2;
 const TEMPORARY: &str = "snapshot.tmp";
+/// Begins the names of snapshots received from another server and not yet taken on.
+const RECEIVED: &str = "received-";
 const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 4;
 const TRAILER_BYTES: usize = 8 + 4;
 /// Bound of the membership configuration. Unit: bytes.
@@ -43,6 +45,20 @@ pub struct Loaded<T> {
     pub damaged: Vec<(u64, Error)>,
 }
 
+/// A snapshot that is whole and durable, but does not count yet. Dropping it leaves the file to
+/// the next [`SnapshotStore::open`].
+#[derive(Debug)]
+pub struct ReceivedSnapshot {
+    path: PathBuf,
+    meta: SnapshotMeta,
+}
+
+impl ReceivedSnapshot {
+    pub fn meta(&self) -> &SnapshotMeta {
+        &self.meta
+    }
+}
+
 /// The snapshots of one directory.
 #[derive(Clone, Debug)]
 pub struct SnapshotStore {
@@ -53,13 +69,45 @@ impl SnapshotStore {
     /// Opens `dir`, creating it when missing, and removes what an interrupted write left.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(|e| Error::io("create the snapshot directory", dir, e))?;
-        let temporary = dir.join(TEMPORARY);
-        match fs::remove_file(&temporary) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io("remove the unfinished snapshot", &temporary, e))
+        let store = Self { dir: dir.to_owned() };
+        let io = |e| Error::io("list the snapshot directory", dir, e);
+        for entry in fs::read_dir(dir).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path.extension().is_some_and(|extension| extension == "tmp") {
+                remove(&path, "remove the unfinished snapshot")?;
             }
-            _ => Ok(Self { dir: dir.to_owned() }),
         }
+        Ok(store)
+    }
+
+    /// Writes what another server sends, whole and durable, to be taken on by
+    /// [`SnapshotStore::adopt`]. `serial` tells those of one process apart.
+    pub fn receive(
+        &self,
+        meta: SnapshotMeta,
+        serial: u64,
+        write_body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<ReceivedSnapshot, Error> {
+        let path = self.dir.join(format!("{RECEIVED}{serial}.tmp"));
+        let written = write_file(&path, &meta, write_body)
+            .map_err(|e| Error::io("write the snapshot", &path, e))
+            .and_then(|()| verify(&path));
+        if let Err(e) = written {
+            remove(&path, "remove the unfinished snapshot")?;
+            return Err(e);
+        }
+        Ok(ReceivedSnapshot { path, meta })
+    }
+
+    /// Makes a received snapshot the newest one, durably.
+    pub fn adopt(&self, received: ReceivedSnapshot) -> Result<(), Error> {
+        let ReceivedSnapshot { path: temporary, meta } = received;
+        self.name(&temporary, &meta).map(|_| ())
+    }
+
+    /// Forgets a received snapshot that did not come to count.
+    pub fn discard(&self, received: &ReceivedSnapshot) -> Result<(), Error> {
+        remove(&received.path, "remove the received snapshot")
     }
 
     /// Writes a snapshot whose body `write_body` streams, makes it durable, and removes those no
@@ -73,11 +121,15 @@ impl SnapshotStore {
         write_file(&temporary, meta, write_body)
             .map_err(|e| Error::io("write the snapshot", &temporary, e))?;
         verify(&temporary)?;
+        self.name(&temporary, meta)
+    }
+
+    fn name(&self, temporary: &Path, meta: &SnapshotMeta) -> Result<PathBuf, Error> {
         let path = self.dir.join(file_name(meta));
-        fs::rename(&temporary, &path).map_err(|e| Error::io("name the snapshot", &path, e))?;
+        fs::rename(temporary, &path).map_err(|e| Error::io("name the snapshot", &path, e))?;
         disk::sync_dir(&self.dir)?;
         for old in self.list()?.into_iter().rev().skip(KEPT) {
-            fs::remove_file(&old).map_err(|e| Error::io("remove the old snapshot", &old, e))?;
+            remove(&old, "remove the old snapshot")?;
         }
         Ok(path)
     }
@@ -120,6 +172,14 @@ impl SnapshotStore {
         }
         paths.sort();
         Ok(paths)
+    }
+}
+
+/// One that another thread has removed already is fine.
+fn remove(path: &Path, action: &'static str) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(action, path, e)),
+        _ => Ok(()),
     }
 }
 
@@ -299,6 +359,27 @@ mod tests {
         fs::write(&path, bytes).unwrap();
         let error = store.load(|_| Ok(())).unwrap_err();
         assert!(matches!(error, Error::Newer { found: 9, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_received_one_counts_once_it_is_taken_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SnapshotStore::open(dir.path()).unwrap();
+        save(&store, 5, b"own");
+        let receive = |serial| {
+            store.receive(meta(9), serial, |out| out.write_all(b"theirs")).unwrap()
+        };
+        let received = receive(1);
+        assert_eq!(load(&store).newest.unwrap().0, meta(5));
+        store.adopt(received).unwrap();
+        assert_eq!(load(&store).newest, Some((meta(9), b"theirs".to_vec())));
+        store.receive(meta(10), 2, |_| Err(io::Error::other("no"))).unwrap_err();
+        let lost = receive(3);
+        store.discard(&receive(4)).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+        drop(lost);
+        SnapshotStore::open(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

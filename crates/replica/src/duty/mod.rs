@@ -1,6 +1,7 @@
 //! What the leader does on its own: each duty looks at the state, the members and the time, and
 //! answers with commands and when to be asked again. It may be asked at any moment.
 
+mod autopilot;
 mod ca;
 mod member;
 mod session;
@@ -11,8 +12,9 @@ use state::State;
 
 use crate::{Mono, Now, ReplicaConfig};
 
+pub use autopilot::{Autopilot, Change, Follower, Situation};
 pub use ca::plan_prune;
-pub use member::{Member, MemberService, plan_reconcile};
+pub use member::{Liveness, Member, MemberReconciler, MemberServer};
 pub use session::SessionTimers;
 pub use tombstone::TombstoneTimers;
 
@@ -28,17 +30,21 @@ pub struct Plan {
 pub(crate) struct Duties {
     pub(crate) sessions: SessionTimers,
     tombstones: TombstoneTimers,
-    members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
+    reconciler: MemberReconciler,
+    pub(crate) autopilot: Autopilot,
     /// When each is asked again; all at once after taking over.
     next_tombstones: Mono,
     next_members: Mono,
     next_ca: Mono,
+    pub(crate) next_autopilot: Mono,
 }
 
 impl Duties {
     pub(crate) fn set_members(&mut self, members: Vec<Member>) {
         self.members = members;
         self.next_members = Mono::default();
+        self.next_autopilot = Mono::default();
     }
 
     /// Begins anew, as a new leader must: what the one before knew of time is not replicated.
@@ -76,7 +82,8 @@ impl Duties {
             take(plan, &mut self.next_tombstones);
         }
         if now.mono >= self.next_members {
-            let plan = plan_reconcile(state, &self.members, &config.datacenter, now.mono);
+            let (members, datacenter) = (&self.members, &config.datacenter);
+            let plan = self.reconciler.plan(state, members, datacenter, config.id, now.mono);
             take(plan, &mut self.next_members);
         }
         if now.mono >= self.next_ca {

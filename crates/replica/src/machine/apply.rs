@@ -4,9 +4,10 @@ use model::command::Outcome;
 use model::error::{Error, ErrorKind};
 use model::topic::Topic;
 use protobuf::Message as _;
-use raft::eraftpb::{ConfChange, ConfChangeV2, EntryType};
+use raft::eraftpb::{ConfChangeV2, EntryType};
 
-use super::{Proposal, Replica, lost_leadership};
+use super::leadership::{fate_unknown, overruled};
+use super::{Proposal, Replica, operate};
 use crate::input::{Effect, HaltCause, Response};
 use crate::{LogEntry, Now, entry, judge};
 
@@ -20,10 +21,17 @@ impl Replica {
     ) -> Result<(), HaltCause> {
         let proposal = self.take_proposal(&entry, replies);
         match entry.entry_type {
-            EntryType::EntryNormal if entry.data.is_empty() => return Ok(()),
+            EntryType::EntryNormal if entry.data.is_empty() => {
+                self.node.mut_store().applied = entry.index;
+                self.operation_applied(entry.index, entry.term, replies);
+                return Ok(());
+            }
             EntryType::EntryNormal => {}
             EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
-                return self.apply_configuration(&entry);
+                self.apply_configuration(&entry)?;
+                self.node.mut_store().applied = entry.index;
+                self.operation_applied(entry.index, entry.term, replies);
+                return Ok(());
             }
         }
         let (command, request) = match proposal {
@@ -34,9 +42,12 @@ impl Replica {
             }
         };
         let created_session = judge::session::created_id(&command);
-        let applied = self.state.apply(entry.index, command);
+        let store = self.node.mut_store();
+        let applied = store.state.apply(entry.index, command);
+        store.applied = entry.index;
         self.lock_delays.extend(applied.released_locks, now.mono);
-        self.duties.session_applied(&self.state, created_session, &applied.ended_sessions, now);
+        let state = &self.node.store().state;
+        self.duties.session_applied(state, created_session, &applied.ended_sessions, now);
         touched.extend(applied.touched);
         if let Some(request) = request {
             let result = match applied.outcome {
@@ -49,19 +60,17 @@ impl Replica {
     }
 
     fn apply_configuration(&mut self, entry: &LogEntry) -> Result<(), HaltCause> {
-        let unreadable = |e: protobuf::ProtobufError| HaltCause::UnreadableEntry {
-            index: entry.index,
-            reason: e.to_string(),
-        };
-        let changed = if entry.entry_type == EntryType::EntryConfChange {
-            let change = ConfChange::parse_from_bytes(&entry.data).map_err(unreadable)?;
-            self.node.apply_conf_change(&change)
-        } else {
-            let change = ConfChangeV2::parse_from_bytes(&entry.data).map_err(unreadable)?;
-            self.node.apply_conf_change(&change)
-        };
-        let configuration = changed.map_err(|e| HaltCause::Consensus(e.to_string()))?;
-        self.node.mut_store().configuration = configuration;
+        let unreadable = |reason| HaltCause::UnreadableEntry { index: entry.index, reason };
+        if entry.entry_type == EntryType::EntryConfChange {
+            return Err(unreadable("a change of servers in a form that is never written".into()));
+        }
+        let change = ConfChangeV2::parse_from_bytes(&entry.data)
+            .map_err(|e: protobuf::ProtobufError| unreadable(e.to_string()))?;
+        // What cannot be done is refused by every server alike, and then changes nothing.
+        let Ok(configuration) = self.node.apply_conf_change(&change) else { return Ok(()) };
+        let peers = operate::decode_peers(&change.context);
+        self.node.mut_store().membership.change(&configuration, entry.index, peers);
+        self.is_membership_shown = false;
         Ok(())
     }
 
@@ -69,10 +78,11 @@ impl Replica {
     fn take_proposal(&mut self, entry: &LogEntry, replies: &mut Vec<Effect>) -> Option<Proposal> {
         while self.proposals.front().is_some_and(|proposal| proposal.index <= entry.index) {
             let proposal = self.proposals.pop_front()?;
-            if proposal.index == entry.index && proposal.term == entry.term {
-                return Some(proposal);
+            match (proposal.index == entry.index, proposal.term == entry.term) {
+                (true, true) => return Some(proposal),
+                (true, false) => replies.extend(proposal.request.map(overruled)),
+                (false, _) => replies.extend(proposal.request.map(fate_unknown)),
             }
-            replies.extend(proposal.request.map(lost_leadership));
         }
         None
     }

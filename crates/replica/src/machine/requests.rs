@@ -1,13 +1,13 @@
-//! What is asked of a leader: changes, renewals, and whether it still leads.
+//! What is asked of a leader: changes and renewals.
 
 use std::sync::Arc;
 
 use model::command::{Command, Outcome};
 use model::error::{Error, ErrorKind};
 use model::session::Session;
-use raft::{ReadState, StateRole};
+use raft::StateRole;
 
-use super::{CONFIRMATIONS_MAX, PROPOSALS_MAX, Proposal, Replica};
+use super::{PROPOSALS_MAX, Proposal, Replica};
 use crate::input::{Effect, RequestId, Response};
 use crate::judge::Judged;
 use crate::{Now, entry, judge};
@@ -24,7 +24,7 @@ impl Replica {
         command: Command,
         now: Now,
     ) -> Option<Result<Outcome, Error>> {
-        if !self.leadership.is_ready {
+        if !self.leadership.is_ready || self.is_handing_over() {
             return Some(Err(Error::no_leader()));
         }
         if self.proposals.len() + self.deferred.len() >= PROPOSALS_MAX {
@@ -35,7 +35,7 @@ impl Replica {
             return None;
         }
         let mut context = judge::Context {
-            state: &self.state,
+            state: &self.node.store().state,
             datacenter: &self.config.datacenter,
             rules: &self.config.rules,
             lock_delays: &self.lock_delays,
@@ -50,7 +50,7 @@ impl Replica {
     }
 
     fn is_session_ending(&self) -> bool {
-        self.session_end_proposed > self.state.index()
+        self.session_end_proposed > self.state().index()
     }
 
     /// Judges locks that waited. Whether there were any.
@@ -72,6 +72,10 @@ impl Replica {
         request: Option<RequestId>,
         command: Command,
     ) -> Result<(), Error> {
+        // A follower would pass it on to the leader without telling what becomes of it.
+        if self.node.raft.state != StateRole::Leader {
+            return Err(Error::no_leader());
+        }
         let data = entry::encode(&command)
             .map_err(|reason| Error::internal(format!("could not encode a command: {reason}")))?;
         match self.node.propose(Vec::new(), data) {
@@ -83,7 +87,9 @@ impl Replica {
                 self.proposals.push_back(Proposal { index, term, command, request });
                 Ok(())
             }
-            Err(raft::Error::ProposalDropped) if self.node.raft.state == StateRole::Leader => {
+            Err(raft::Error::ProposalDropped)
+                if self.node.raft.state == StateRole::Leader && !self.is_handing_over() =>
+            {
                 Err(too_busy())
             }
             Err(_) => Err(Error::no_leader()),
@@ -98,51 +104,15 @@ impl Replica {
         if !self.leadership.is_ready {
             return Err(Error::no_leader());
         }
-        let session = self.state.session(id).cloned();
+        let session = self.state().session(id).cloned();
         if let Some(session) = &session {
             self.duties.sessions.renew(session, now.mono);
         }
         Ok(session)
     }
-
-    pub(super) fn confirm_leadership(
-        &mut self,
-        request: RequestId,
-    ) -> Option<Result<Response, Error>> {
-        if !self.leadership.is_ready {
-            return Some(Err(Error::no_leader()));
-        }
-        if self.leadership.is_alone {
-            return Some(Ok(Response::Confirmed));
-        }
-        if self.confirmations.len() + self.confirmed_at.len() >= CONFIRMATIONS_MAX {
-            return Some(Err(too_busy()));
-        }
-        self.confirmations.push_back(request);
-        self.node.read_index(request.0.to_le_bytes().to_vec());
-        None
-    }
-
-    pub(super) fn read_state(&mut self, state: &ReadState, replies: &mut Vec<Effect>) {
-        let Ok(bytes) = <[u8; 8]>::try_from(state.request_ctx.as_slice()) else { return };
-        let request = RequestId(u64::from_le_bytes(bytes));
-        self.confirmations.retain(|waiting| *waiting != request);
-        self.confirmed_at.push_back((state.index, request));
-        self.release_confirmed(self.node.raft.raft_log.applied, replies);
-    }
-
-    pub(super) fn release_confirmed(&mut self, applied: u64, replies: &mut Vec<Effect>) {
-        while self.confirmed_at.front().is_some_and(|(index, _)| *index <= applied) {
-            let released = self.confirmed_at.pop_front();
-            replies.extend(
-                released
-                    .map(|(_, request)| Effect::Reply { request, result: Ok(Response::Confirmed) }),
-            );
-        }
-    }
 }
 
-fn too_busy() -> Error {
+pub(super) fn too_busy() -> Error {
     Error {
         kind: ErrorKind::Unavailable,
         message: "too many writes in flight, try again later".into(),

@@ -174,3 +174,27 @@ fn a_failed_write_is_final() {
     assert!(matches!(log.write(&batch(2, 1, 10)), Err(Error::NotDurable { .. })));
     assert!(matches!(log.sync(), Err(Error::NotDurable { .. })));
 }
+
+/// A received snapshot takes the place of a log whose tail was of another history.
+#[test]
+fn a_restarted_log_holds_nothing_from_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(dir.path());
+    for i in 0..20 {
+        commit(&mut log, &batch(1 + 3 * i, 3, 200));
+    }
+    log.compact(30).unwrap();
+    let mark = Batch {
+        hard_state: HardState { term: 4, vote: 0, commit: 40 },
+        entries: vec![Entry { kind: 3, ..entry(40, 4, b"") }],
+    };
+    log.restart(&mark).unwrap();
+    commit(&mut log, &batch(41, 2, 10));
+    drop(log);
+    let (_, back) = open(dir.path());
+    // Older ones in the very file of the mark come before it.
+    let at = back.entries.iter().position(|e| e.kind == 3).unwrap();
+    assert_eq!(indexes(&back)[at..], [40, 41, 42]);
+    let files = std::fs::read_dir(dir.path()).unwrap().count();
+    assert!(files <= 3, "{files} files");
+}
