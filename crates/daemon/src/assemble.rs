@@ -82,7 +82,7 @@ pub(crate) fn agent(config: &AgentConfig, node_id: &str) -> AgentSettings {
             tagged_addresses: config.tagged_addresses.clone(),
             meta,
         },
-        is_server: true,
+        is_server: crate::gossip::is_server(config),
         is_bootstrap: settings.bootstrap || settings.bootstrap_expect == 1,
         ports: Ports {
             server: server_port(config),

@@ -8,6 +8,7 @@ use agent::pool::{GossipSettings, Gossiping, PoolSettings, PoolSockets, SERVER_T
 use agent::pool::{is_foreign_server, write_keys};
 use agent::{AgentSettings, Life};
 use config::AgentConfig;
+use config::agent::{Bootstrap, JoinPool};
 use gossip::{Config, Key, Keyring, Profile, Tags};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
@@ -27,15 +28,16 @@ pub(crate) struct Sockets {
 
 /// Binds the ports of gossip; `None` where they are off.
 pub(crate) fn bind(config: &AgentConfig) -> Result<Option<Sockets>, Error> {
-    let Some(lan) = config.listen.serf_lan else { return Ok(None) };
-    let lan = bind_pool(lan, "gossip (ports.serf_lan)")?;
-    let wan = match config.listen.serf_wan.filter(|_| is_server(config)) {
-        Some(wan) => Some(bind_pool(wan, "gossip among datacenters (ports.serf_wan)")?),
+    let Some(lan) = &config.gossip_lan else { return Ok(None) };
+    let lan = bind_pool(lan.bind, "gossip (ports.serf_lan)")?;
+    let wan = match &config.gossip_wan {
+        Some(wan) => Some(bind_pool(wan.bind, "gossip among datacenters (ports.serf_wan)")?),
         None => None,
     };
     Ok(Some(Sockets { lan, wan }))
 }
 
+/// Whether this agent is a server; in development mode it always is.
 pub(crate) fn is_server(config: &AgentConfig) -> bool {
     config.settings.server || config.is_dev
 }
@@ -74,9 +76,8 @@ impl Appearance {
         };
         let mark = |mut tags: Tags| {
             tags.insert(SERVER_TAG.to_owned(), format!("{consensus_id:016x}"));
-            let expect = config.settings.bootstrap_expect;
-            if expect > 1 {
-                tags.insert("expect".to_owned(), expect.to_string());
+            if let Bootstrap::Expect(count) = config.consensus.bootstrap {
+                tags.insert("expect".to_owned(), count.to_string());
             }
             if config.settings.non_voting_server || config.settings.read_replica {
                 tags.insert("nonvoter".to_owned(), "1".to_owned());
@@ -97,8 +98,8 @@ impl Appearance {
 
 /// Whether the configuration names anybody to join.
 fn joins(config: &AgentConfig) -> bool {
-    let settings = &config.settings;
-    !settings.retry_join.is_empty() || !settings.start_join.is_empty()
+    let lan = &config.joining.lan;
+    !lan.retry.is_empty() || !lan.start.is_empty()
 }
 
 /// Starts the pools.
@@ -109,92 +110,76 @@ pub(crate) fn start(
     sockets: Sockets,
     life: &Life,
 ) -> Result<Arc<Gossiping>, Error> {
-    let written = &config.settings;
-    let port = |address: Option<SocketAddr>| address.map_or(0, |address| address.port());
-    let lan_address = SocketAddr::new(config.advertise_addr, port(config.listen.serf_lan));
-    let lan = Config {
-        tags: appearance.first.clone(),
-        profile: Profile {
-            reconnect_timeout: written.reconnect_timeout.to_std(),
-            ..profile(&written.gossip_lan, Profile::lan())
-        },
-        keyring: keyring(config, LAN_KEYRING)?,
-        verify_incoming: written.encrypt_verify_incoming,
-        verify_outgoing: written.encrypt_verify_outgoing,
-        ..Config::new(config.node_name.clone(), lan_address, rand::random())
+    let pool = |written: &config::agent::GossipSettings, name: String, tags: &Tags, kind: Kind| {
+        let file = |name: &str| config.data_dir.as_deref().map(|folder| folder.join(name));
+        let gossip = Config {
+            tags: tags.clone(),
+            profile: profile(written, kind.profile),
+            keyring: keyring(config, kind.keyring)?,
+            verify_incoming: config.encryption.verify_incoming,
+            verify_outgoing: config.encryption.verify_outgoing,
+            ..Config::new(name, written.advertise, rand::random())
+        };
+        Ok::<_, Error>(PoolSettings {
+            gossip,
+            snapshot_file: file(kind.snapshot),
+            keyring_file: file(kind.keyring).filter(|_| config.encryption.has_files),
+            rejoin_after_leave: config.joining.rejoin_after_leave,
+        })
     };
-    let file = |name: &str| config.data_dir.as_deref().map(|folder| folder.join(name));
-    let keyring_file = |name: &str| file(name).filter(|_| !written.disable_keyring_file);
-    let wan_address = SocketAddr::new(config.advertise_addr_wan, port(config.listen.serf_wan));
-    let wan = match sockets.wan {
-        None => None,
-        Some(sockets) => {
+    let lan = config.gossip_lan.as_ref().expect("its sockets were bound");
+    let lan_kind = Kind { profile: Profile::lan(), snapshot: LAN_SNAPSHOT, keyring: LAN_KEYRING };
+    let lan = pool(lan, config.node_name.clone(), &appearance.first, lan_kind)?;
+    let wan = match (&config.gossip_wan, sockets.wan) {
+        (Some(wan), Some(sockets)) => {
+            let kind =
+                Kind { profile: Profile::wan(), snapshot: WAN_SNAPSHOT, keyring: WAN_KEYRING };
             let name = format!("{}.{}", config.node_name, config.datacenter);
-            let gossip = Config {
-                tags: appearance.wan.clone(),
-                profile: Profile {
-                    reconnect_timeout: written.reconnect_timeout_wan.to_std(),
-                    ..profile(&written.gossip_wan, Profile::wan())
-                },
-                keyring: keyring(config, WAN_KEYRING)?,
-                ..Config::new(name, wan_address, rand::random())
-            };
-            let gossip = Config {
-                verify_incoming: lan.verify_incoming,
-                verify_outgoing: lan.verify_outgoing,
-                ..gossip
-            };
-            let settings = PoolSettings {
-                gossip,
-                snapshot_file: file(WAN_SNAPSHOT),
-                keyring_file: keyring_file(WAN_KEYRING),
-                rejoin_after_leave: written.rejoin_after_leave,
-            };
-            Some((settings, sockets))
+            Some((pool(wan, name, &appearance.wan, kind)?, sockets))
         }
-    };
-    let lan = PoolSettings {
-        gossip: lan,
-        snapshot_file: file(LAN_SNAPSHOT),
-        keyring_file: keyring_file(LAN_KEYRING),
-        rejoin_after_leave: written.rejoin_after_leave,
+        _ => None,
     };
     let settings = GossipSettings {
         node_name: config.node_name.clone(),
         node_id: settings.node.id.clone(),
         datacenter: config.datacenter.clone(),
         is_server: settings.is_server,
-        disable_coordinates: written.disable_coordinates,
+        disable_coordinates: config.settings.disable_coordinates,
         lan: (lan, sockets.lan),
         wan,
     };
     Gossiping::start(settings, life).map_err(Error::Gossip)
 }
 
-fn profile(written: &config::settings::gossip::Gossip, usual: Profile) -> Profile {
-    let count = |number: i64| u32::try_from(number).unwrap_or(1).max(1);
+/// What differs between the pools.
+struct Kind {
+    profile: Profile,
+    snapshot: &'static str,
+    keyring: &'static str,
+}
+
+fn profile(written: &config::agent::GossipSettings, usual: Profile) -> Profile {
+    let timing = &written.timing;
     Profile {
-        gossip_interval: written.gossip_interval.to_std(),
-        gossip_fanout: count(written.gossip_nodes) as usize,
-        probe_interval: written.probe_interval.to_std(),
-        probe_timeout: written.probe_timeout.to_std(),
-        suspicion_multiplier: count(written.suspicion_mult),
-        retransmit_multiplier: count(written.retransmit_mult),
+        gossip_interval: timing.gossip_interval,
+        gossip_fanout: timing.gossip_nodes as usize,
+        probe_interval: timing.probe_interval,
+        probe_timeout: timing.probe_timeout,
+        suspicion_multiplier: timing.suspicion_mult,
+        retransmit_multiplier: timing.retransmit_mult,
+        reconnect_timeout: written.reconnect_timeout,
         ..usual
     }
 }
 
 /// The keys of one pool: those kept, else the configured one, which is kept from then on.
 fn keyring(config: &AgentConfig, file: &str) -> Result<Option<Keyring>, Error> {
-    let settings = &config.settings;
-    let configured = match settings.encrypt.0.as_str() {
-        "" => None,
-        text => Some(Key::from_base64(text).map_err(|error| {
-            let reason = format!("encrypt: {error}; make a key with the keygen command");
-            Error::Keyring(reason)
-        })?),
+    let unreadable = |error| Error::Keyring(format!("encrypt: {error}"));
+    let configured = match &config.encryption.key {
+        None => None,
+        Some(key) => Some(Key::from_base64(&key.0).map_err(unreadable)?),
     };
-    let path = config.data_dir.as_deref().filter(|_| !settings.disable_keyring_file);
+    let path = config.data_dir.as_deref().filter(|_| config.encryption.has_files);
     let path = path.map(|folder: &Path| folder.join(file));
     let kept = match &path {
         Some(path) => read_keys(path).map_err(Error::Gossip)?,
@@ -228,22 +213,8 @@ pub(crate) fn spawn_joining(
     fatal: mpsc::Sender<Error>,
     life: &Life,
 ) {
-    let settings = &config.settings;
-    let attempts = |number: i64| usize::try_from(number).unwrap_or_default();
-    let lan = Joining {
-        once: settings.start_join.clone(),
-        retry: settings.retry_join.clone(),
-        interval: settings.retry_interval.to_std(),
-        attempts_max: attempts(settings.retry_max),
-        wan: false,
-    };
-    let wan = Joining {
-        once: settings.start_join_wan.clone(),
-        retry: settings.retry_join_wan.clone(),
-        interval: settings.retry_interval_wan.to_std(),
-        attempts_max: attempts(settings.retry_max_wan),
-        wan: true,
-    };
+    let lan = Joining { addresses: config.joining.lan.clone(), wan: false };
+    let wan = Joining { addresses: config.joining.wan.clone(), wan: true };
     for joining in [lan, wan] {
         let (gossiping, fatal, stop) = (Arc::clone(gossiping), fatal.clone(), life.stop.clone());
         life.tasks.spawn(async move {
@@ -259,7 +230,7 @@ pub(crate) fn spawn_joining(
     }
     if let Some(server) = appearance.server {
         let (gossiping, stop) = (Arc::clone(gossiping), life.stop.clone());
-        let is_alone = settings.bootstrap || settings.bootstrap_expect == 1;
+        let is_alone = config.consensus.bootstrap == Bootstrap::Alone;
         life.tasks.spawn(async move {
             let appeared = tokio::select! {
                 () = stop.cancelled() => return,
@@ -273,23 +244,21 @@ pub(crate) fn spawn_joining(
 }
 
 struct Joining {
-    once: Vec<String>,
-    retry: Vec<String>,
-    interval: std::time::Duration,
-    attempts_max: usize,
+    addresses: JoinPool,
     wan: bool,
 }
 
 impl Joining {
     async fn run(self, gossiping: &Gossiping) -> Result<(), Error> {
-        if !self.once.is_empty() {
-            let joined = gossiping.retry_join(self.once, self.wan, self.interval, 1).await;
-            joined.map_err(|error| Error::Join(error.to_string()))?;
+        let JoinPool { start, retry, interval, attempts_max } = self.addresses;
+        let attempts_max = attempts_max.map_or(0, |attempts| attempts as usize);
+        let failed = |error: model::error::Error| Error::Join(error.to_string());
+        if !start.is_empty() {
+            gossiping.retry_join(start, self.wan, interval, 1).await.map_err(failed)?;
         }
-        if !self.retry.is_empty() {
-            let joined =
-                gossiping.retry_join(self.retry, self.wan, self.interval, self.attempts_max);
-            joined.await.map_err(|error| Error::Join(error.to_string()))?;
+        if !retry.is_empty() {
+            let joined = gossiping.retry_join(retry, self.wan, interval, attempts_max);
+            joined.await.map_err(failed)?;
         }
         Ok(())
     }

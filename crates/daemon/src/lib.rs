@@ -10,6 +10,9 @@ mod gossip;
 mod identity;
 mod members;
 mod os;
+mod port;
+mod remote;
+mod role;
 mod signals;
 mod sockets;
 
@@ -18,17 +21,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::monitor::{LogHub, LogLevel};
-use agent::pool::Gossiping;
-use agent::{Agent, Life, Membership};
+use agent::{Agent, Life};
 use arc_swap::ArcSwap;
 use config::AgentConfig;
-use rpc::Cluster;
-use server::Server;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::role::Role;
 use crate::signals::{Request, Signals};
 use crate::sockets::Sockets;
 
@@ -79,25 +80,33 @@ pub enum Error {
     Signals(#[source] std::io::Error),
     #[error("the server had to stop: {0}")]
     ServerEnded(String),
-    #[error("this version runs as a server only; write server = true, or start with -dev")]
-    ClientAgent,
-    #[error("{0} is not available in this version, a server runs alone; remove the key")]
-    Cluster(&'static str),
+    #[error("{0}")]
+    AgentTls(rpc::tls::TlsSettingsError),
+    #[error("a client agent finds its servers by gossip; give ports.serf_lan a port")]
+    ClientWithoutGossip,
 }
 
 /// A wish for a reload, and where its result goes.
 type Reload = oneshot::Sender<Result<(), String>>;
+
+/// How an agent ends in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It is expected back.
+    Stop,
+    /// For good.
+    Leave,
+}
 
 /// One agent between its start and its end.
 struct Running {
     config: AgentConfig,
     node_id: String,
     surroundings: Surroundings,
-    server: Arc<Server>,
+    role: Role,
     agent: Arc<Agent>,
     dns_settings: Arc<ArcSwap<dns::Settings>>,
     edges: Life,
-    gossiping: Option<Arc<Gossiping>>,
     /// Why the process cannot go on, from the tasks that find out.
     fatal_errors: mpsc::Receiver<Error>,
 }
@@ -106,17 +115,12 @@ struct Running {
 ///
 /// Errors: what kept it from starting, with nothing left behind; or why it could not go on.
 pub async fn run(config: AgentConfig, surroundings: Surroundings) -> Result<(), Error> {
-    if !config.settings.server && !config.is_dev {
-        return Err(Error::ClientAgent);
-    }
-    refuse_a_cluster(&config)?;
     for line in config.unsupported.iter().chain(&config.warnings) {
         tracing::warn!("{line}");
     }
     os::raise_open_files();
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let sockets = Sockets::bind(&config)?;
-    let gossip_sockets = gossip::bind(&config)?;
     let pid_file = match config.settings.pid_file.as_str() {
         "" => None,
         path => Some(
@@ -128,32 +132,16 @@ pub async fn run(config: AgentConfig, surroundings: Surroundings) -> Result<(), 
     os::keep_files_private();
     let node_id = identity::node_id(&config)?;
     let (reloads, mut reload_requests) = mpsc::channel(RELOADS_WAITING_MAX);
-    let mut running =
-        Running::start(config, node_id, surroundings, sockets, gossip_sockets, reloads).await?;
+    let mut running = Running::start(config, node_id, surroundings, sockets, reloads).await?;
     os::notify_service_manager("READY=1");
     let result = running.obey(&mut signals, &mut reload_requests).await;
     os::notify_service_manager("STOPPING=1");
+    if let Ok(End::Leave) = result {
+        running.role.leave().await;
+    }
     running.stop().await;
     drop(pid_file);
-    result
-}
-
-/// What would be passed over while a server runs alone, and must not be.
-fn refuse_a_cluster(config: &AgentConfig) -> Result<(), Error> {
-    let asked = [
-        ("bootstrap_expect", matches!(config.consensus.bootstrap, config::Bootstrap::Expect(_))),
-        ("start_join", !config.joining.lan.start.is_empty()),
-        ("retry_join", !config.joining.lan.retry.is_empty()),
-        ("start_join_wan", !config.joining.wan.start.is_empty()),
-        ("retry_join_wan", !config.joining.wan.retry.is_empty()),
-        ("encrypt", config.encryption.key.is_some()),
-        ("verify_incoming", config.rpc_tls.verify_incoming),
-        ("verify_outgoing", config.rpc_tls.verify_outgoing),
-    ];
-    match asked.iter().find(|(_, is_asked)| *is_asked) {
-        Some((key, _)) => Err(Error::Cluster(key)),
-        None => Ok(()),
-    }
+    result.map(|_| ())
 }
 
 impl Running {
@@ -161,40 +149,15 @@ impl Running {
         config: AgentConfig,
         node_id: String,
         surroundings: Surroundings,
-        sockets: Sockets,
-        gossip_sockets: Option<gossip::Sockets>,
+        mut sockets: Sockets,
         reloads: mpsc::Sender<Reload>,
     ) -> Result<Self, Error> {
-        let server_config = assemble::server(&config, &node_id);
-        // Recovery reads the disk; other tasks must not wait behind it.
-        let started = tokio::task::spawn_blocking(move || Server::start(server_config)).await;
-        let server = Arc::new(started.expect("recovery does not panic and is not aborted")?);
-        let cluster: Arc<dyn Cluster> = server.clone();
         let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
-        let settings = assemble::agent(&config, &node_id);
         let (fatal, fatal_errors) = mpsc::channel(FATAL_WAITING_MAX);
-        let gossiping = match gossip_sockets {
-            None => None,
-            Some(sockets) => {
-                let appearance =
-                    gossip::Appearance::new(&config, &settings, Some(server.consensus_id()));
-                let gossiping = gossip::start(&config, &settings, &appearance, sockets, &life)?;
-                members::spawn(server.clone(), gossiping.clone(), &life);
-                gossip::spawn_joining(&config, &gossiping, appearance, fatal, &life);
-                Some(gossiping)
-            }
-        };
-        let membership: Arc<dyn Membership> = match &gossiping {
-            Some(gossiping) => {
-                server.use_pools(gossiping.clone());
-                gossiping.clone()
-            }
-            None => {
-                let alone = agent::Alone::new(&settings);
-                server.use_pools(alone.clone());
-                alone
-            }
-        };
+        let settings = assemble::agent(&config, &node_id);
+        let role = Role::start(&config, &settings, sockets.take_cluster(), fatal, &life).await?;
+        let cluster = role.cluster();
+        let membership = role.membership(&settings);
         let agent = Agent::start(settings, cluster.clone(), membership, life.clone()).await?;
         let api = http::Api::new(agent.clone(), assemble::http(&config))
             .logs(surroundings.log.clone())
@@ -203,7 +166,7 @@ impl Running {
         let dns_settings = Arc::new(ArcSwap::from_pointee(assemble::dns(&config)));
         for bound in sockets.serve_http(&api, &life.stop, &life.tasks) {
             let (settings, stop) = (dns_settings.clone(), life.stop.clone());
-            bound.serve(cluster.clone(), settings, stop, &life.tasks)?;
+            bound.serve(agent.remembered(), settings, stop, &life.tasks)?;
         }
         bootstrap::spawn(&config, cluster, &life)?;
         tracing::info!(node = %config.node_name, id = %node_id, "agent started");
@@ -211,11 +174,10 @@ impl Running {
             config,
             node_id,
             surroundings,
-            server,
+            role,
             agent,
             dns_settings,
             edges: life,
-            gossiping,
             fatal_errors,
         })
     }
@@ -225,15 +187,23 @@ impl Running {
         &mut self,
         signals: &mut Signals,
         reloads: &mut mpsc::Receiver<Reload>,
-    ) -> Result<(), Error> {
+    ) -> Result<End, Error> {
         let leaving = self.agent.leaving();
         loop {
             // Dropping any of these waits loses nothing: signals and requests stay queued.
             tokio::select! {
                 request = signals.next() => match request {
+                    Request::Interrupt if !self.config.skip_leave_on_interrupt => {
+                        tracing::info!("told to leave by a signal");
+                        return Ok(End::Leave);
+                    }
+                    Request::Terminate if self.config.leave_on_terminate => {
+                        tracing::info!("told to leave by a signal");
+                        return Ok(End::Leave);
+                    }
                     Request::Interrupt | Request::Terminate => {
                         tracing::info!("told to stop by a signal");
-                        return Ok(());
+                        return Ok(End::Stop);
                     }
                     Request::Reload => match self.reload().await {
                         Ok(()) => tracing::info!("configuration reloaded"),
@@ -245,12 +215,9 @@ impl Running {
                     // Whoever asked may be gone.
                     let _ = done.send(self.reload().await);
                 }
-                () = leaving.cancelled() => return Ok(()),
+                () = leaving.cancelled() => return Ok(End::Leave),
                 Some(error) = self.fatal_errors.recv() => return Err(error),
-                cause = self.server.ended() => {
-                    let cause = cause.unwrap_or_else(|| "it was stopped".to_owned());
-                    return Err(Error::ServerEnded(cause));
-                }
+                cause = self.role.ended() => return Err(Error::ServerEnded(cause)),
             }
         }
     }
@@ -283,7 +250,7 @@ impl Running {
         if timeout(DRAIN_MAX, self.edges.tasks.wait()).await.is_err() {
             tracing::warn!("some requests did not end in time and are cut");
         }
-        self.server.shutdown().await;
+        self.role.shutdown().await;
         tracing::info!("agent stopped");
     }
 }

@@ -1,13 +1,17 @@
 //! Keeps the server of this process told who is alive, as gossip sees it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use agent::Life;
-use agent::pool::Gossiping;
+use agent::pool::{Gossiping, SERVER_TAG};
 use gossip::{Status, consul};
-use replica::duty::{Member, MemberService};
+use replica::duty::{Liveness, Member, MemberServer};
 use server::Server;
+
+/// Where a server says in which redundancy zone it stands.
+pub(crate) const ZONE_TAG: &str = "zone";
 
 /// Tells `server` of the members of the datacenter now and after each change.
 pub(crate) fn spawn(server: Arc<Server>, gossiping: Arc<Gossiping>, life: &Life) {
@@ -16,7 +20,7 @@ pub(crate) fn spawn(server: Arc<Server>, gossiping: Arc<Gossiping>, life: &Life)
         let mut changes = gossiping.lan().changes();
         loop {
             changes.borrow_and_update();
-            let members = gossiping.lan().members().iter().filter_map(member).collect();
+            let members = gossiping.lan().members().iter().map(member).collect();
             if server.set_members(members).is_err() {
                 // It has ended, and says why itself.
                 return;
@@ -30,25 +34,45 @@ pub(crate) fn spawn(server: Arc<Server>, gossiping: Arc<Gossiping>, life: &Life)
     });
 }
 
-/// What the catalog is to show of a member.
-fn member(found: &gossip::Member) -> Option<Member> {
-    if found.status != Status::Alive {
-        return None;
-    }
+/// What a server is to know of a member.
+fn member(found: &gossip::Member) -> Member {
     let tag = |name: &str| found.tags.get(name).cloned().unwrap_or_default();
-    let server = consul::is_server(found).then(|| MemberService {
-        port: tag("port").parse().unwrap_or_default(),
-        meta: service_meta(found),
+    let address = found.address.ip();
+    let server = consul::is_server(found).then(|| {
+        let port = tag("port").parse().unwrap_or_default();
+        MemberServer {
+            consensus_id: u64::from_str_radix(&tag(SERVER_TAG), 16).ok(),
+            address: SocketAddr::new(address, port).to_string(),
+            port,
+            meta: service_meta(found),
+            version: version(found),
+            is_nonvoter: found.tags.contains_key("nonvoter"),
+            zone: found.tags.get(ZONE_TAG).cloned(),
+            expect: tag("expect").parse().unwrap_or_default(),
+        }
     });
-    let (name, address) = (found.name.clone(), found.address.ip().to_string());
-    Some(Member { id: tag("id"), name, address, server })
+    Member {
+        id: tag("id"),
+        name: found.name.clone(),
+        address: address.to_string(),
+        liveness: match found.status {
+            Status::Alive => Liveness::Alive,
+            Status::Leaving => Liveness::Leaving,
+            Status::Left => Liveness::Left,
+            Status::Failed => Liveness::Failed,
+        },
+        server,
+    }
+}
+
+fn version(found: &gossip::Member) -> String {
+    let build = found.tags.get("build").map(String::as_str).unwrap_or_default();
+    build.split(':').next().unwrap_or_default().to_owned()
 }
 
 /// Metadata of a server's `consul` service, as Consul shows it.
 fn service_meta(found: &gossip::Member) -> BTreeMap<String, String> {
     let tag = |name: &str| found.tags.get(name).cloned().unwrap_or_default();
-    let build = tag("build");
-    let version = build.split(':').next().unwrap_or_default().to_owned();
     let is_nonvoter = found.tags.contains_key("nonvoter");
     [
         ("non_voter", is_nonvoter.to_string()),
@@ -56,7 +80,7 @@ fn service_meta(found: &gossip::Member) -> BTreeMap<String, String> {
         ("serf_protocol_current", found.versions.protocol.to_string()),
         ("serf_protocol_max", found.versions.protocol_max.to_string()),
         ("serf_protocol_min", found.versions.protocol_min.to_string()),
-        ("version", version),
+        ("version", version(found)),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Error;
+use crate::{Error, role};
 
 /// UDP sockets, and threads, per DNS address.
 const DNS_THREADS_MAX: usize = 8;
@@ -28,6 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Sockets {
     http: Vec<HttpSocket>,
     pub(crate) dns: Vec<dns::Bound>,
+    cluster: Option<role::Sockets>,
 }
 
 enum HttpSocket {
@@ -68,7 +69,13 @@ impl Sockets {
             what: format!("{} for DNS (ports.dns)", error.address),
             source: error.source,
         })?;
-        Ok(Self { http, dns })
+        let cluster = Some(role::Sockets::bind(config)?);
+        Ok(Self { http, dns, cluster })
+    }
+
+    /// Those of the cluster; once.
+    pub(crate) fn take_cluster(&mut self) -> role::Sockets {
+        self.cluster.take().expect("an agent takes one part in a cluster")
     }
 
     /// Serves the API on every socket of it until `stop`.

@@ -118,6 +118,13 @@ impl Gossiping {
         }
     }
 
+    /// Whether nobody else is there to be told anything.
+    pub fn is_alone(&self) -> bool {
+        self.pools(false).all(|(_, own)| {
+            own.pool.members().iter().filter(|member| member.status == Status::Alive).count() <= 1
+        })
+    }
+
     /// Leaves both pools for good; resolves once the others were told.
     pub async fn leave(&self) {
         if let Some(wan) = &self.wan {
