@@ -3,6 +3,7 @@
 //! They need the real programs that `scripts/peers test` installs.
 
 mod certificates;
+mod cluster;
 mod client_commands;
 mod command_script;
 mod differential;
