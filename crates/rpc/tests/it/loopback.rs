@@ -398,7 +398,7 @@ async fn large_values_travel_both_ways() {
     assert!(
         matches!(world.fake.seen.lock().pop(), Some(Seen::Command(seen, _)) if seen == command)
     );
-    world.fake.reply(Reply::KvEntries(vec![Arc::new(entry.clone()); 4]));
+    world.fake.reply(Reply::KvEntries(std::iter::repeat_n(Arc::new(entry.clone()), 4).collect()));
     let query = Query::KvList { prefix: name("") };
     let answer = world.remote.query(query, QueryOptions::default()).await.unwrap();
     let Reply::KvEntries(entries) = &answer.body.reply else { panic!("entries stay entries") };
