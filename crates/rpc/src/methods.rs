@@ -10,14 +10,14 @@ use crate::{
 /// What a method needs of the token it is called with. Declared for all, judged by none yet:
 /// servers will judge by it once there are access rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// Everybody may.
     Open,
     Needs(Resource, Right),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resource {
+pub(crate) enum Resource {
     Event,
     Intention,
     Key,
@@ -32,7 +32,7 @@ pub enum Resource {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Right {
+pub(crate) enum Right {
     Read,
     Write,
 }

@@ -359,7 +359,8 @@ async fn foreign(socket: Box<dyn Socket>) {
         values.expect(SMALL_BYTES).await?;
         let RequestHead { service_method, seq } = head;
         let error = format!("rpc: can't find service {service_method}");
-        codec::write(&mut writer, &ReplyHead { error, seq, service_method }, &[0x80]).await
+        codec::write(&mut writer, &ReplyHead { error, seq, service_method }, &[0x80]).await?;
+        Ok(tokio::io::AsyncWriteExt::shutdown(&mut writer).await?)
     };
     let answered: Result<Result<(), CodecError>, _> =
         tokio::time::timeout(REQUEST_MAX, answered).await;

@@ -1,0 +1,9 @@
+//! Both sides of the network between agents and servers: against each other, against strangers,
+//! and our client against real servers.
+
+mod fake;
+mod hostile;
+mod loopback;
+mod real;
+mod samples;
+mod secured;
