@@ -115,6 +115,7 @@ pub struct Alone {
     /// `None` for a client.
     wan: Option<Member>,
     datacenter: String,
+    has_coordinates: bool,
     events: watch::Sender<Events>,
 }
 
@@ -124,6 +125,7 @@ impl Alone {
             lan: Member::own(settings, false),
             wan: settings.is_server.then(|| Member::own(settings, true)),
             datacenter: settings.node.datacenter.clone(),
+            has_coordinates: settings.has_coordinates,
             events: watch::Sender::new(Arc::new([])),
         })
     }
@@ -164,7 +166,7 @@ impl Membership for Alone {
     }
 
     fn coordinate(&self, wan: bool) -> Vec<NodeCoordinate> {
-        let members = self.members(wan).into_iter();
+        let members = self.members(wan).into_iter().filter(|_| self.has_coordinates);
         let row = |member: Member| NodeCoordinate {
             node: member.name,
             segment: String::new(),
