@@ -131,6 +131,7 @@ pub struct Alone {
     /// `None` for a client.
     wan: Option<Member>,
     datacenter: String,
+    has_coordinates: bool,
     events: watch::Sender<Events>,
     /// Never changes: this agent comes up with its leader.
     leader_changes: watch::Sender<u64>,
@@ -142,6 +143,7 @@ impl Alone {
             lan: Member::own(settings, false),
             wan: settings.is_server.then(|| Member::own(settings, true)),
             datacenter: settings.node.datacenter.clone(),
+            has_coordinates: settings.has_coordinates,
             events: watch::Sender::new(Arc::new([])),
             leader_changes: watch::Sender::new(0),
         })
@@ -183,7 +185,7 @@ impl Membership for Alone {
     }
 
     fn coordinate(&self, wan: bool) -> Vec<NodeCoordinate> {
-        let members = self.members(wan).into_iter();
+        let members = self.members(wan).into_iter().filter(|_| self.has_coordinates);
         let row = |member: Member| NodeCoordinate {
             node: member.name,
             segment: String::new(),

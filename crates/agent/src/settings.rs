@@ -21,6 +21,8 @@ pub struct AgentSettings {
     /// This server forms a cluster of itself.
     pub is_bootstrap: bool,
     pub ports: Ports,
+    /// Whether this agent measures and tells where it stands.
+    pub has_coordinates: bool,
     /// Where registrations made through the API outlive a restart; `None` keeps them in memory.
     pub data_dir: Option<PathBuf>,
     pub checks: CheckSettings,
@@ -120,6 +122,7 @@ impl Default for AgentSettings {
             is_server: true,
             is_bootstrap: false,
             ports: Ports { server: 8300, serf_lan: 8301, serf_wan: 8302, grpc: 0 },
+            has_coordinates: true,
             data_dir: None,
             checks: CheckSettings::default(),
             sync: SyncSettings::default(),

@@ -90,6 +90,7 @@ pub(crate) fn agent(config: &AgentConfig, node_id: &str) -> AgentSettings {
             serf_wan: port(config.listen.serf_wan),
             grpc: 0,
         },
+        has_coordinates: !settings.disable_coordinates,
         data_dir: config.data_dir.clone(),
         checks: CheckSettings {
             update_interval: settings.check_update_interval.to_std(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hyper::StatusCode;
 use model::command::{Command, Outcome};
 use model::coordinate::{Coordinate, DatacenterMap, NodeCoordinate};
 use model::query::{Query, Reply};
@@ -27,8 +28,17 @@ const UPDATE: Rules = Rules {
 /// What an area that spans all datacenters is called.
 const WAN: &str = "wan";
 
+/// Errors: 401 where coordinates are switched off.
+fn check_enabled(edge: &Edge) -> Result<(), Failure> {
+    match edge.agent.settings().has_coordinates {
+        true => Ok(()),
+        false => Err(Failure::new(StatusCode::UNAUTHORIZED, "Coordinate support disabled")),
+    }
+}
+
 /// The servers of all datacenters by the pool they meet in.
 pub(crate) async fn datacenters(edge: &Edge, request: Request) -> Result<Response, Failure> {
+    check_enabled(edge)?;
     let mut maps: BTreeMap<String, Vec<Arc<NodeCoordinate>>> = BTreeMap::new();
     for mut row in edge.agent.membership().coordinate(true) {
         // Names in that pool end with the datacenter.
@@ -45,12 +55,14 @@ pub(crate) async fn datacenters(edge: &Edge, request: Request) -> Result<Respons
 }
 
 pub(crate) async fn nodes(edge: &Edge, request: Request) -> Result<Response, Failure> {
+    check_enabled(edge)?;
     let found = ask(edge, &request, Query::Coordinates, Style::SESSION).await?;
     let rows = Reply::Coordinates(of_segment(&found, &request));
     Ok(found.complete(response::encoded(encode(&rows, request.pretty))))
 }
 
 pub(crate) async fn node(edge: &Edge, request: Request) -> Result<Response, Failure> {
+    check_enabled(edge)?;
     let node = request.rest().to_owned();
     let query = Query::NodeCoordinates { node: node.clone() };
     let found = ask(edge, &request, query, Style::SESSION).await?;
@@ -86,6 +98,7 @@ struct Update {
 }
 
 pub(crate) async fn update(edge: &Edge, mut request: Request) -> Result<Response, Failure> {
+    check_enabled(edge)?;
     let bytes = request.bytes().await?;
     let refuse = |text| Failure::bad(format!("Request decode failed: {text}"));
     let update: Update = body::decode(&bytes, UPDATE).map_err(refuse)?;

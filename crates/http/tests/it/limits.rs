@@ -31,6 +31,11 @@ async fn garbage_is_refused() {
     assert_eq!(answer.text(), "400 Bad Request: missing required Host header");
     let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(2 << 20));
     assert_eq!(world.raw(long.as_bytes()).await.status, 431);
+    let narrow = World::with(Settings { header_bytes_max: 10_000, ..Settings::default() }).await;
+    for (length, status) in [(9_000, 200), (100_000, 431)] {
+        let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(length));
+        assert_eq!(narrow.raw(head.as_bytes()).await.status, status, "{length}");
+    }
     assert_eq!(world.raw_bytes(&[0x16, 3, 1, 0, 5, 1]).await.first(), Some(&b'H'), "a TLS hello");
     assert_eq!(world.get("/v1/kv/a").await.status, 404, "others are served");
 }

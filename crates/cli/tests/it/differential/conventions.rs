@@ -126,9 +126,6 @@ fn paths_and_methods() {
     let wanted = super::whole(
         &[
             "OPTIONS /v1/txn",
-            "OPTIONS /v1/event/list",
-            "OPTIONS /v1/coordinate/nodes",
-            "OPTIONS /v1/operator/raft/configuration",
             "OPTIONS /v1/snapshot",
             "OPTIONS /v1/query",
             "OPTIONS /v1/internal/ui/services",

@@ -104,3 +104,27 @@ fn coordinates() {
     };
     super::run_with("coordinate", silent, steps, &[]);
 }
+
+#[test]
+fn coordinates_switched_off() {
+    let off = |program: &std::path::Path| {
+        Spec::new(program).config(serde_json::json!({ "disable_coordinates": true }))
+    };
+    let steps = vec![
+        get("/v1/agent/self")
+            .ignore("/Config")
+            .ignore("/DebugConfig")
+            .ignore("/Stats")
+            .ignore("/Member")
+            .ignore("/xDS"),
+        get("/v1/coordinate/nodes"),
+        get("/v1/coordinate/node/node1"),
+        put("/v1/coordinate/update", ""),
+        get("/v1/catalog/nodes?near=_agent")
+            .ignore_header("X-Consul-Index")
+            .ignore("/*/CreateIndex")
+            .ignore("/*/ModifyIndex"),
+        get("/v1/coordinate/datacenters"),
+    ];
+    super::run_with("coordinate_off", off, steps, &[]);
+}
