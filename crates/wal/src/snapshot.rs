@@ -366,9 +366,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SnapshotStore::open(dir.path()).unwrap();
         save(&store, 5, b"own");
-        let receive = |serial| {
-            store.receive(meta(9), serial, |out| out.write_all(b"theirs")).unwrap()
-        };
+        let receive =
+            |serial| store.receive(meta(9), serial, |out| out.write_all(b"theirs")).unwrap();
         let received = receive(1);
         assert_eq!(load(&store).newest.unwrap().0, meta(5));
         store.adopt(received).unwrap();
