@@ -11,7 +11,7 @@ use config::AgentConfig;
 use model::query::Token;
 use replica::Rules;
 use replica::duty::{Member, MemberServer};
-use server::{CaSettings, ServerConfig, Tunables};
+use server::{Bootstrap, CaSettings, ServerConfig, Tunables};
 
 /// The key every agent's node metadata has, whatever the user adds.
 const SEGMENT_KEY: &str = "consul-network-segment";
@@ -60,8 +60,15 @@ pub(crate) fn server(config: &AgentConfig, node_id: &str) -> ServerConfig {
             leader_hold: settings.performance.rpc_hold_timeout.to_std(),
             snapshot_threshold: count(settings.raft_snapshot_threshold),
             trailing_entries: count(settings.raft_trailing_logs),
+            raft_multiplier: config.consensus.multiplier,
             ..Tunables::default()
         },
+        bootstrap: match config.consensus.bootstrap {
+            config::Bootstrap::Alone => Bootstrap::Alone,
+            config::Bootstrap::Expect(count) => Bootstrap::Expect(count),
+            config::Bootstrap::Join => Bootstrap::Join,
+        },
+        autopilot: config.autopilot.clone(),
         ..ServerConfig::new(config.datacenter.clone())
     }
 }

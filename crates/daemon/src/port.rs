@@ -3,11 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use agent::Life;
 use config::AgentConfig;
-use rpc::tls::TlsSettings;
+use rpc::tls::{Outgoing, TlsSettings};
 use rpc::{Cluster, LinkHandler, ServeSettings};
 use tokio::net::TcpListener;
 
@@ -83,8 +84,30 @@ fn read_all(folder: &Path) -> io::Result<String> {
     paths.iter().map(|path| std::fs::read_to_string(path).map(|text| text + "\n")).collect()
 }
 
-/// Where agents of this datacenter call a server of this configuration.
-pub(crate) fn advertised(config: &AgentConfig) -> SocketAddr {
-    let port = config.listen.server.map_or(0, |address| address.port());
-    SocketAddr::new(config.advertise_addr, port)
+/// Reaches the port of other servers.
+pub(crate) struct Dialer {
+    datacenter: String,
+    tls: Option<Outgoing>,
+}
+
+impl Dialer {
+    pub(crate) fn new(config: &AgentConfig) -> Result<Self, Error> {
+        let tls = tls(config)?.outgoing().map_err(Error::AgentTls)?;
+        Ok(Self { datacenter: config.datacenter.clone(), tls })
+    }
+}
+
+impl server::Dial for Dialer {
+    fn dial(
+        &self,
+        address: &str,
+    ) -> Pin<Box<dyn Future<Output = io::Result<server::Stream>> + Send>> {
+        let (datacenter, tls) = (self.datacenter.clone(), self.tls.clone());
+        let address = address.parse::<SocketAddr>();
+        Box::pin(async move {
+            let address = address.map_err(io::Error::other)?;
+            let socket = rpc::dial_link(address, &datacenter, tls.as_ref()).await?;
+            Ok(Box::new(socket) as server::Stream)
+        })
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent::pool::Gossiping;
 use agent::{AgentSettings, Life, Membership};
 use config::AgentConfig;
-use rpc::{Cluster, Remote};
+use rpc::{Cluster, Link, Remote};
 use server::Server;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -66,21 +66,31 @@ impl Role {
         fatal: mpsc::Sender<Error>,
         life: &Life,
     ) -> Result<Self, Error> {
-        let server_config = assemble::server(config, &settings.node.id);
+        let mut server_config = assemble::server(config, &settings.node.id);
+        server_config.dial = Some(Arc::new(port::Dialer::new(config)?));
+        let pools = server_config.pools.clone();
         // Recovery reads the disk; other tasks must not wait behind it.
         let started = tokio::task::spawn_blocking(move || Server::start(server_config)).await;
         let server = Arc::new(started.expect("recovery does not panic and is not aborted")?);
         if let Some(listener) = sockets.port {
-            let on_link = Arc::new(|_link| {});
+            let (server, tasks) = (server.clone(), life.tasks.clone());
+            let taken = server.clone();
+            let on_link = Arc::new(move |link: Link| {
+                let server = taken.clone();
+                tasks.spawn(async move { server.accept_link(Box::new(link.socket)).await });
+            });
             port::serve(config, listener, server.clone(), on_link, life)?;
         }
         let gossiping = match sockets.gossip {
-            None => None,
+            None => {
+                let _ = pools.set(agent::Alone::new(settings));
+                None
+            }
             Some(sockets) => {
                 let id = Some(server.consensus_id());
                 let appearance = gossip::Appearance::new(config, settings, id);
                 let gossiping = gossip::start(config, settings, &appearance, sockets, life)?;
-                server.use_pools(gossiping.clone());
+                let _ = pools.set(gossiping.clone());
                 members::spawn(server.clone(), gossiping.clone(), life);
                 gossip::spawn_joining(config, &gossiping, appearance, fatal, life);
                 Some(gossiping)
@@ -101,11 +111,7 @@ impl Role {
             Self::Server { gossiping: Some(gossiping), .. } | Self::Client { gossiping, .. } => {
                 gossiping.clone()
             }
-            Self::Server { server, gossiping: None } => {
-                let alone = agent::Alone::new(settings);
-                server.use_pools(alone.clone());
-                alone
-            }
+            Self::Server { gossiping: None, .. } => agent::Alone::new(settings),
         }
     }
 
@@ -129,6 +135,11 @@ impl Role {
         };
         if gossiping.is_alone() {
             return;
+        }
+        if let Self::Server { server, .. } = self
+            && timeout(LEAVE_MAX, server.leave()).await.is_err()
+        {
+            tracing::warn!("the other servers did not let this one go in time");
         }
         if timeout(LEAVE_MAX, gossiping.leave()).await.is_err() {
             tracing::warn!("the others were not told in time that this agent leaves");

@@ -35,7 +35,11 @@ mod membership;
 pub use membership::{Membership, Note, Peer, Position};
 
 mod machine;
-pub use machine::{LEASE_DRIFT_PERCENT, Recovered, Replica, ReplicaConfig, rebuild};
+pub use machine::{
+    LEASE_DRIFT_PERCENT, Recovered, Replica, ReplicaConfig, last_membership, rebuild,
+};
+
+pub mod wire;
 
 mod entry;
 mod log_store;

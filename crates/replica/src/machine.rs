@@ -30,7 +30,7 @@ use lease::Rounds;
 use operate::Operations;
 
 pub use lease::LEASE_DRIFT_PERCENT;
-pub use recover::rebuild;
+pub use recover::{last_membership, rebuild};
 
 /// Commands in flight before callers are told to come back later.
 const PROPOSALS_MAX: usize = 16 * 1024;

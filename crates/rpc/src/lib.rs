@@ -25,6 +25,7 @@ use model::session::Session;
 pub mod tls;
 pub mod yamux;
 
+mod dial;
 mod port;
 mod remote;
 
@@ -49,6 +50,7 @@ mod methods;
 mod service;
 mod wire;
 
+pub use dial::dial_link;
 pub use port::{Link, LinkHandler, ServeSettings, Socket, serve};
 pub use remote::{Remote, RemoteSettings, ServerAddress};
 

@@ -1,15 +1,33 @@
 //! What a server is told at start.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use model::operator::AutopilotConfiguration;
 use replica::Rules;
 use replica::duty::Member;
+use rpc::Pools;
 
 use crate::ca::CaSettings;
+use crate::link::Dial;
+
+/// How a server without a configuration comes to have one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bootstrap {
+    /// It founds a cluster of its own at once. Settings: `bootstrap`, `-dev`.
+    #[default]
+    Alone,
+    /// It waits until so many servers with the same setting know one another; then one of them
+    /// founds the cluster. Setting: `bootstrap_expect`.
+    Expect(u32),
+    /// It waits to be taken in.
+    Join,
+}
 
 /// One server's settings. Build with [`ServerConfig::new`] and change fields.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerConfig {
     pub datacenter: String,
     /// Where the log and snapshots go, below `raft/`. `None` keeps nothing beyond this process.
@@ -22,7 +40,25 @@ pub struct ServerConfig {
     /// The certificate authority; `None` leaves the mesh disabled.
     pub ca: Option<CaSettings>,
     pub rules: Rules,
+    pub bootstrap: Bootstrap,
+    /// How other servers are reached; `None` for a server that stays alone.
+    pub dial: Option<Arc<dyn Dial>>,
+    /// The gossip of this process, once it runs: events and keys go through it.
+    pub pools: Arc<OnceLock<Arc<dyn Pools>>>,
+    /// Settings of autopilot until an operator changes them.
+    pub autopilot: AutopilotConfiguration,
     pub tunables: Tunables,
+}
+
+impl fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("datacenter", &self.datacenter)
+            .field("data_dir", &self.data_dir)
+            .field("advertise", &self.advertise)
+            .field("bootstrap", &self.bootstrap)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ServerConfig {
@@ -34,6 +70,10 @@ impl ServerConfig {
             member: None,
             ca: Some(CaSettings::default()),
             rules: Rules::default(),
+            bootstrap: Bootstrap::default(),
+            dial: None,
+            pools: Arc::default(),
+            autopilot: AutopilotConfiguration::default(),
             tunables: Tunables::default(),
         }
     }
@@ -65,6 +105,14 @@ pub struct Tunables {
     /// Settings: `raft_snapshot_threshold`, `raft_trailing_logs`. Unit: entries.
     pub snapshot_threshold: u64,
     pub trailing_entries: u64,
+    /// Stretches all times of consensus, for slow machines and networks. At 1 a leader is missed
+    /// after 300 to 600 ms. Setting: `performance.raft_multiplier`; our base is shorter than
+    /// Consul's second, so 3 is near what its 1 means.
+    pub raft_multiplier: u32,
+    /// A leader whose log takes this long to sync, again and again for `slow_sync_span`, hands
+    /// over to another.
+    pub slow_sync: Duration,
+    pub slow_sync_span: Duration,
 }
 
 impl Default for Tunables {
@@ -81,6 +129,9 @@ impl Default for Tunables {
             realtime_log: false,
             snapshot_threshold: 16_384,
             trailing_entries: 10_240,
+            raft_multiplier: 1,
+            slow_sync: Duration::from_millis(200),
+            slow_sync_span: Duration::from_secs(5),
         }
     }
 }

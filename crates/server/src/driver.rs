@@ -1,9 +1,12 @@
 //! The consensus thread: takes in everything queued, lets the replica decide, and performs its
 //! effects in order.
 //!
+//! Messages to other servers leave before the log is synced, so that all disks work at once; what
+//! must not leave before, the replica holds back itself.
+//!
 //! The thread that decides also writes and syncs the log. Handing that to a second thread would
-//! cost two wake-ups per write and gain nothing while there is one server: whatever arrives during
-//! a sync is queued and becomes the next group.
+//! cost two wake-ups per write and gain little: whatever arrives during a sync is queued and becomes
+//! the next group.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,20 +14,26 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use model::error::Error;
-use replica::{Effect, Input, Mono, Now, Replica, RequestId, Response, Snapshot};
+use model::operator::OperatorReply;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use replica::{
+    Effect, Input, Membership, Now, Recovered, Replica, ReplicaConfig, RequestId, Response,
+    Snapshot,
+};
 use slab::Slab;
 use thread_priority::{
     RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
 };
+use wal::ReceivedSnapshot;
 
 use crate::metrics::{add, record};
 use crate::shared::{Job, ReplyTo, Shared};
+use crate::slow_disk::SlowDisk;
 use crate::snapshotter::Snapshotter;
-use crate::storage::{self, Storage};
+use crate::storage::Storage;
 
-/// Interval of the consensus clock.
-const TICK: Duration = Duration::from_millis(100);
 /// The lowest of the real-time class: before every normal thread, behind everything else in it.
 const REALTIME_PRIORITY: u8 = 1;
 /// Jobs taken in before the log is written; the bytes in flight are bounded by the replica.
@@ -34,19 +43,23 @@ const GROUP_MAX: usize = 4096;
 enum Waiting {
     Outcome(ReplyTo<model::command::Outcome>),
     Renewed(ReplyTo<Option<Arc<model::session::Session>>>),
-    Confirmed(ReplyTo<()>),
+    Confirmed(ReplyTo<u64>),
+    Operated(ReplyTo<OperatorReply>),
 }
 
 pub(crate) struct Driver {
     pub(crate) shared: Arc<Shared>,
     pub(crate) replica: Replica,
+    config: ReplicaConfig,
     pub(crate) storage: Storage,
     pub(crate) jobs: Receiver<Job>,
     /// `None` when nothing is kept on disk.
     snapshotter: Option<Snapshotter>,
     waiting: Slab<Waiting>,
-    started: Instant,
     effects: Vec<Effect>,
+    /// The file of the snapshot that was received last, until the replica takes it on.
+    received: Option<ReceivedSnapshot>,
+    slow_disk: SlowDisk,
 }
 
 /// Why the thread ends.
@@ -59,19 +72,24 @@ impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
         replica: Replica,
+        config: ReplicaConfig,
         storage: Storage,
         snapshotter: Option<Snapshotter>,
         jobs: Receiver<Job>,
     ) -> Self {
+        let tunables = &shared.config.tunables;
+        let slow_disk = SlowDisk::new(tunables.slow_sync, tunables.slow_sync_span);
         Self {
             shared,
             replica,
+            config,
             storage,
             jobs,
             snapshotter,
             waiting: Slab::new(),
-            started: Instant::now(),
             effects: Vec::new(),
+            received: None,
+            slow_disk,
         }
     }
 
@@ -92,7 +110,8 @@ impl Driver {
     }
 
     fn drive(&mut self) -> End {
-        let mut next_tick = Instant::now() + TICK;
+        let tick = self.config.tick;
+        let mut next_tick = Instant::now() + tick;
         if let Err(end) = self.settle() {
             return end;
         }
@@ -108,7 +127,8 @@ impl Driver {
                 Err(RecvTimeoutError::Disconnected) => return End::Asked,
             }
             if Instant::now() >= next_tick {
-                next_tick = Instant::now() + TICK;
+                // Late ones are not made up for: leases count on ticks being long enough.
+                next_tick = Instant::now() + tick;
                 self.step(Input::Tick);
             }
             if let Err(end) = self.settle() {
@@ -131,11 +151,34 @@ impl Driver {
                 Job::Renew(id, reply) => {
                     Input::RenewSession { request: self.wait(Waiting::Renewed(reply)), id }
                 }
-                Job::Confirm(reply) => {
+                Job::Confirm { by_lease, reply } => {
                     let request = self.wait(Waiting::Confirmed(reply));
-                    Input::ConfirmLeadership { request, by_lease: false }
+                    Input::ConfirmLeadership { request, by_lease }
+                }
+                Job::Operate(operation, reply) => {
+                    let request = self.wait(Waiting::Operated(reply));
+                    Input::Operate { request, operation: *operation }
                 }
                 Job::Input(input) => input,
+                Job::Peer(input, room) => {
+                    drop(room);
+                    input
+                }
+                Job::Received(input, file) => {
+                    if let (Some(older), Some(store)) =
+                        (self.received.take(), &self.shared.snapshots)
+                        && let Err(e) = store.discard(&older)
+                    {
+                        tracing::warn!(error = %e, "a received snapshot is left behind");
+                    }
+                    self.received = file;
+                    input
+                }
+                Job::Found(membership) => {
+                    self.found(*membership)?;
+                    next = self.jobs.try_recv().ok();
+                    continue;
+                }
                 Job::Stop => return Err(End::Asked),
             };
             self.step(input);
@@ -161,40 +204,90 @@ impl Driver {
         self.replica.step(input, now, &mut self.effects);
     }
 
-    /// Performs effects until there are none.
+    /// Begins a cluster, if this server belongs to none.
+    fn found(&mut self, membership: Membership) -> Result<(), End> {
+        if self.replica.membership().is_configured() {
+            return Ok(());
+        }
+        let snapshot = Snapshot::founding(membership);
+        let failed = |e: wal::Error| End::Failed(e.to_string());
+        let hard_state = self.storage.begin_anew(&snapshot).map_err(failed)?;
+        let recovered = Recovered { snapshot: Some(snapshot), hard_state, ..Recovered::default() };
+        self.replica = Replica::new(self.config.clone(), recovered, StdRng::from_os_rng())
+            .map_err(|cause| End::Failed(cause.to_string()))?;
+        let members = self.shared.members.load();
+        self.step(Input::Members(members.as_ref().clone()));
+        Ok(())
+    }
+
+    /// Performs effects until there are none, then tells what readers go by.
     fn settle(&mut self) -> Result<(), End> {
         loop {
             let now = self.now();
             self.replica.flush(now, &mut self.effects);
             if self.effects.is_empty() {
-                return Ok(());
+                break;
             }
             for effect in std::mem::take(&mut self.effects) {
                 self.perform(effect)?;
             }
         }
+        let shared = &self.shared;
+        shared.set_applied(self.replica.applied());
+        shared.set_leader_heard(self.replica.leader_heard());
+        *shared.position.lock() = self.replica.position();
+        Ok(())
     }
 
     fn perform(&mut self, effect: Effect) -> Result<(), End> {
+        let links = self.shared.links.get();
         match effect {
             Effect::Persist(persist) => {
                 let ticket = persist.ticket;
                 self.persist(persist).map_err(|e| End::Failed(e.to_string()))?;
                 self.step(Input::Persisted { ticket });
             }
-            // A server alone has nobody to send to.
-            Effect::Send(_) | Effect::SendSnapshot { .. } | Effect::Note { .. } => {}
-            Effect::Replace(_) | Effect::Lease(_) => {}
-            Effect::Membership(_) | Effect::RolledBack(_) => {}
+            Effect::Send(messages) => {
+                let lost = links.map(|links| links.send(messages)).unwrap_or_default();
+                for peer in lost {
+                    self.step(Input::Unreachable { peer });
+                }
+            }
+            Effect::SendSnapshot { message, snapshot } => {
+                let to = message.to;
+                if !links.is_some_and(|links| links.send_snapshot(*message, snapshot)) {
+                    self.step(Input::SnapshotSent { to, is_received: false });
+                }
+            }
+            Effect::Note { to, note } => {
+                if let Some(links) = links {
+                    links.note(to, note);
+                }
+            }
             Effect::Publish { state, touched } => {
                 let woken = self.shared.publish(state, &touched);
                 add(&self.shared.metrics.wakes, woken as u64);
             }
+            Effect::Replace(state) => self.shared.replace(state),
             Effect::Reply { request, result } => self.reply(request, result),
+            Effect::Lease(until) => self.shared.set_lease(until),
+            Effect::Membership(membership) => self.shared.set_membership(membership),
+            Effect::RolledBack(Some(known)) => {
+                tracing::error!(
+                    term = known.term,
+                    index = known.last_index,
+                    "the data directory is an older copy: other servers know this one to have come \
+                     further; it does not vote until it has caught up"
+                );
+            }
+            Effect::RolledBack(None) => {
+                tracing::warn!("what the older copy of the data directory lacked is back");
+            }
             Effect::Leadership(leadership) => {
                 add(&self.shared.metrics.leader_changes, 1);
                 tracing::info!(
                     term = leadership.term,
+                    leader = leadership.leader.map(|id| format!("{id:016x}")),
                     is_leader = leadership.is_leader,
                     is_ready = leadership.is_ready,
                     "leadership changed"
@@ -216,14 +309,28 @@ impl Driver {
         let metrics = &self.shared.metrics;
         let entries = persist.entries.len() as u64;
         let begun = Instant::now();
-        let batch = storage::batch_of(persist);
-        self.storage.log.write(&batch)?;
-        self.storage.log.sync()?;
-        record(&metrics.log_sync_nanos, &metrics.log_sync_nanos_max, begun.elapsed());
+        let received = persist.snapshot.as_ref().and_then(|_| self.received.take());
+        self.storage.persist(persist, received)?;
+        let took = begun.elapsed();
+        record(&metrics.log_sync_nanos, &metrics.log_sync_nanos_max, took);
         metrics.log_disk_bytes.store(self.storage.log.disk_bytes(), Ordering::Relaxed);
         add(&metrics.log_entries, entries);
         add(&metrics.log_syncs, 1);
+        self.watch_disk(took);
         Ok(())
+    }
+
+    /// A leader with a slow disk makes everybody wait for it: with others there, it hands over and
+    /// does not stand again until its disk has recovered.
+    fn watch_disk(&mut self, took: Duration) {
+        let Some(is_slow) = self.slow_disk.synced(took, Instant::now()) else { return };
+        self.step(Input::SlowDisk(is_slow));
+        let leadership = self.replica.leadership();
+        if is_slow && leadership.is_leader && !leadership.is_alone {
+            tracing::warn!(last = ?took, "the disk is slow, handing leadership over");
+            add(&self.shared.metrics.slow_disk_hand_overs, 1);
+            self.step(Input::TransferLeadership { to: None });
+        }
     }
 
     fn reply(&mut self, request: RequestId, result: Result<Response, Error>) {
@@ -253,7 +360,16 @@ impl Driver {
                 }));
             }
             Waiting::Confirmed(reply) => {
-                let _ = reply.send(result.map(|_| ()));
+                let _ = reply.send(result.and_then(|response| match response {
+                    Response::Confirmed { index } => Ok(index),
+                    _ => Err(mismatch()),
+                }));
+            }
+            Waiting::Operated(reply) => {
+                let _ = reply.send(result.and_then(|response| match response {
+                    Response::Operated(done) => Ok(done),
+                    _ => Err(mismatch()),
+                }));
             }
         }
     }
@@ -287,7 +403,7 @@ impl Driver {
     }
 
     fn now(&self) -> Now {
-        Now { mono: Mono(self.started.elapsed().as_nanos() as u64), wall: SystemTime::now().into() }
+        Now { mono: self.shared.now(), wall: SystemTime::now().into() }
     }
 }
 
@@ -295,12 +411,10 @@ impl Driver {
 mod tests {
     use std::sync::mpsc;
 
+    use crate::storage::Promise;
     use model::command::Command;
     use model::error::ErrorKind;
     use model::kv::{DirEntry, KvOp, KvRequest};
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
-    use replica::{Membership, Recovered, ReplicaConfig};
     use tokio::sync::oneshot;
     use wal::{Batch, Log};
 
@@ -338,10 +452,11 @@ mod tests {
         let membership = Membership { voters: vec![1], ..Membership::default() };
         let recovered = Recovered { membership, ..Recovered::default() };
         let config = ReplicaConfig::new(1, "dc1");
-        let replica = Replica::new(config, recovered, StdRng::seed_from_u64(1)).unwrap();
+        let replica = Replica::new(config.clone(), recovered, StdRng::seed_from_u64(1)).unwrap();
         let (sender, jobs) = mpsc::channel();
-        let shared =
-            Arc::new(Shared::new(ServerConfig::new("dc1"), replica.state().clone(), sender));
+        let (state, promise) = (replica.state().clone(), Promise::default());
+        let settings = ServerConfig::new("dc1");
+        let shared = Arc::new(Shared::new(settings, 1, state, None, promise, sender));
         // The election is the first write, the command the second.
         let storage = Storage {
             log: Box::new(Failing(1)),
@@ -349,7 +464,7 @@ mod tests {
             damaged: Vec::new(),
             _lock: None,
         };
-        let driver = Driver::new(shared.clone(), replica, storage, None, jobs);
+        let driver = Driver::new(shared.clone(), replica, config, storage, None, jobs);
         let entry = DirEntry { key: "k".into(), ..DirEntry::default() };
         let command = Command::Kv(KvRequest { op: KvOp::Set, entry });
         let (reply, mut replied) = oneshot::channel();
@@ -358,7 +473,7 @@ mod tests {
         assert!(replied.try_recv().is_err(), "not acknowledged");
         let cause = shared.failure().unwrap();
         assert!(cause.contains("raft/log/1.log") && cause.contains("input/output"), "{cause}");
-        let refused = shared.submit(Job::Confirm(oneshot::channel().0)).unwrap_err();
+        let refused = shared.submit(Job::Renew("s".into(), oneshot::channel().0)).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Unavailable);
         assert!(refused.message.contains(cause.as_str()));
     }

@@ -45,6 +45,13 @@ metrics! {
     snapshots_failed,
     /// How long the last snapshot took. Unit: nanoseconds.
     snapshot_nanos,
+    /// Snapshots sent to servers that lagged, and received from a leader.
+    snapshots_sent,
+    snapshots_received,
+    /// Requests passed on to the leader.
+    requests_forwarded,
+    /// Times this server handed leadership over because its disk was slow.
+    slow_disk_hand_overs,
     /// Times this server gained or lost leadership.
     leader_changes,
     queries,

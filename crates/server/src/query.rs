@@ -10,12 +10,11 @@ use model::query::{Consistency, Query, QueryMeta, QueryOptions};
 use replica::visibility;
 use rpc::Answer;
 use state::State;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::metrics::add;
 use crate::reply_cache::{Answered, is_cacheable};
-use crate::shared::{Job, Shared};
+use crate::shared::Shared;
 
 /// Up to this fraction of a wait is added, so that waits begun together do not end together.
 const JITTER_FRACTION: u32 = 16;
@@ -28,7 +27,7 @@ impl Shared {
         query: &Query,
         options: &QueryOptions,
     ) -> Option<Result<Answer, Error>> {
-        if !self.may_answer(options.consistency) {
+        if !self.may_answer(options.consistency) || self.is_too_stale(options) {
             return None;
         }
         let answered = match self.read(query, &options.filter) {
@@ -42,8 +41,15 @@ impl Shared {
         Some(Ok(self.answer(&answered, options)))
     }
 
-    pub(crate) async fn query(&self, query: Query, options: QueryOptions) -> Result<Answer, Error> {
+    pub(crate) async fn query(
+        self: &Arc<Self>,
+        query: Query,
+        mut options: QueryOptions,
+    ) -> Result<Answer, Error> {
         add(&self.metrics.queries, 1);
+        if self.is_too_stale(&options) {
+            options.consistency = Consistency::Default;
+        }
         self.confirm(options.consistency).await?;
         let mut answered = self.read(&query, &options.filter)?;
         if options.min_index == 0 || answered.index > options.min_index {
@@ -81,53 +87,23 @@ impl Shared {
     }
 
     /// Whether a read of the published state is as fresh as asked for right now. A server alone
-    /// has nobody to ask: everything it acknowledged is published before.
-    fn may_answer(&self, consistency: Consistency) -> bool {
+    /// has nobody to ask: everything it acknowledged is published before. A leader of several
+    /// answers by its lease.
+    pub(crate) fn may_answer(&self, consistency: Consistency) -> bool {
         let leadership = self.leadership.load();
-        match consistency {
-            Consistency::Stale => !self.is_closed(),
-            Consistency::Default => leadership.is_ready && !self.is_closed(),
-            Consistency::Consistent => {
-                leadership.is_ready && leadership.is_alone && !self.is_closed()
-            }
-        }
+        let is_alone = leadership.is_ready && leadership.is_alone;
+        let is_fresh = match consistency {
+            Consistency::Stale => true,
+            Consistency::Default => is_alone || (leadership.is_ready && self.has_lease()),
+            Consistency::Consistent => is_alone,
+        };
+        is_fresh && !self.is_closed()
     }
 
-    /// Waits until a read of the published state is as fresh as asked for.
-    async fn confirm(&self, consistency: Consistency) -> Result<(), Error> {
-        if self.may_answer(consistency) {
-            return Ok(());
-        }
-        self.await_leader().await?;
-        if self.may_answer(consistency) {
-            return Ok(());
-        }
-        let (reply, confirmed) = oneshot::channel();
-        self.submit(Job::Confirm(reply))?;
-        // Dropped or late, the confirmation is merely not used.
-        match tokio::time::timeout(self.config.tunables.leader_hold, confirmed).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(self.closed_error()),
-            Err(_) => Err(Error::no_leader()),
-        }
-    }
-
-    /// Waits a bounded time for this server to lead.
-    pub(crate) async fn await_leader(&self) -> Result<(), Error> {
-        let deadline = Instant::now() + self.config.tunables.leader_hold;
-        loop {
-            let changed = self.leadership_changed.listen();
-            if self.is_closed() {
-                return Err(self.closed_error());
-            }
-            if self.leadership.load().is_ready {
-                return Ok(());
-            }
-            // Nothing is lost when this future is dropped while it listens.
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return Err(Error::no_leader());
-            }
-        }
+    /// Whether the asker would rather wait than see what this server has.
+    fn is_too_stale(&self, options: &QueryOptions) -> bool {
+        options.consistency == Consistency::Stale
+            && options.max_stale.is_some_and(|most| self.last_contact() > most)
     }
 
     fn read(&self, query: &Query, filter: &str) -> Result<Arc<Answered>, Error> {
@@ -155,8 +131,7 @@ impl Shared {
         let leadership = self.leadership.load();
         let meta = QueryMeta {
             index: answered.index,
-            // Followers will tell the age of what they last heard; a leader is its own source.
-            last_contact: Duration::ZERO,
+            last_contact: self.last_contact(),
             known_leader: leadership.leader.is_some(),
             consistency: options.consistency,
         };

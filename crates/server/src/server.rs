@@ -1,35 +1,35 @@
 //! The handle of a running server.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use model::ca::{CaConfiguration, IssuedCert};
 use model::command::{Command, Outcome};
 use model::error::{Error, ErrorKind};
 use model::event::UserEvent;
 use model::keyring::{KeyringRequest, KeyringResponse};
-use model::operator::{
-    ClusterHealth, OperatorReply, OperatorRequest, RaftConfiguration, RaftServer, ServerHealth,
-};
+use model::operator::{OperatorReply, OperatorRequest};
 use model::query::{Query, QueryOptions, Token};
 use model::session::Session;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use replica::{Input, Leadership, Replica, ReplicaConfig};
-use rpc::Pools;
+use replica::duty::Member;
+use replica::{Input, Leadership, Membership, Peer, Replica, ReplicaConfig, Snapshot};
 use rpc::{Answer, Cluster, Pending, Status};
 use state::State;
-use std::sync::OnceLock;
-use tokio::sync::oneshot;
 
+use crate::bootstrap;
 use crate::ca::Authority;
-use crate::config::ServerConfig;
+use crate::config::{Bootstrap, ServerConfig};
 use crate::driver::Driver;
-use crate::metrics::{MetricsSnapshot, add};
-use crate::shared::{Job, ReplyTo, Shared};
+use crate::link::{self, Links, Stream};
+use crate::metrics::MetricsSnapshot;
+use crate::shared::{Job, Shared};
 use crate::snapshotter::Snapshotter;
 use crate::storage;
 
@@ -42,6 +42,8 @@ pub enum StartError {
     Storage(#[from] wal::Error),
     #[error("the stored data does not fit together: {0}")]
     Replica(replica::HaltCause),
+    #[error("could not do what {} says: {reason}", path.display())]
+    PeersFile { path: PathBuf, reason: String },
     #[error("could not start a thread of the server")]
     Thread(#[source] io::Error),
 }
@@ -51,126 +53,103 @@ pub struct Server {
     shared: Arc<Shared>,
     authority: Arc<Authority>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    consensus_id: u64,
-    pools: OnceLock<Arc<dyn Pools>>,
-    started: model::time::Timestamp,
 }
 
+/// How long an orderly stop waits for another server to take over, in ticks of consensus: the
+/// longest an election takes, and some for requests in flight.
+const HAND_OVER_TICKS: u32 = 20;
+
 impl Server {
-    /// Opens the data directory, recovers what it holds and starts. Blocks for the recovery only.
-    /// Requests made before there is a leader wait for it.
-    pub fn start(config: ServerConfig) -> Result<Self, StartError> {
-        let (mut storage, recovered, id) = storage::open(config.data_dir.as_deref())?;
+    /// Opens the data directory, recovers what it holds and starts, within a runtime. Blocks for the
+    /// recovery only. Requests made before there is a leader wait for it.
+    pub fn start(mut config: ServerConfig) -> Result<Self, StartError> {
+        let data_dir = config.data_dir.clone();
+        let (lock, id) = storage::identity(data_dir.as_deref())?;
+        let tunables = &config.tunables;
+        let defaults = ReplicaConfig::new(id, config.datacenter.clone());
         let replica_config = ReplicaConfig {
             rules: config.rules.clone(),
-            snapshot_threshold: config.tunables.snapshot_threshold,
-            trailing_entries: config.tunables.trailing_entries,
-            ..ReplicaConfig::new(id, config.datacenter.clone())
+            tick: defaults.tick * tunables.raft_multiplier.max(1),
+            snapshot_threshold: tunables.snapshot_threshold,
+            trailing_entries: tunables.trailing_entries,
+            autopilot: config.autopilot.clone(),
+            ..defaults
         };
-        let replica = Replica::new(replica_config, recovered, StdRng::from_os_rng())
+        let opened = storage::open(data_dir.as_deref(), lock, &replica_config)?;
+        let storage::Opened { mut storage, mut recovered, promise } = opened;
+        if let Some(server) = config.member.as_mut().and_then(|member| member.server.as_mut()) {
+            server.consensus_id = Some(id);
+            if server.address.is_empty() {
+                server.address.clone_from(&config.advertise);
+            }
+        }
+        let is_new = recovered.snapshot.is_none() && recovered.membership.voters.is_empty();
+        if is_new && config.bootstrap == Bootstrap::Alone && promise.to.is_none() {
+            let founding = Snapshot::founding(Membership::founded_by(id, own_peer(id, &config)));
+            recovered.hard_state = storage.begin_anew(&founding)?;
+            recovered.snapshot = Some(founding);
+        }
+        let replica = Replica::new(replica_config.clone(), recovered, StdRng::from_os_rng())
             // A snapshot that does not read back is then the reason, and names its file.
             .map_err(|cause| match storage.damaged.drain(..).next() {
                 Some(damaged) => StartError::Storage(damaged),
                 None => StartError::Replica(cause),
             })?;
         let (sender, jobs) = mpsc::channel();
-        let member = config.member.clone();
-        let shared = Arc::new(Shared::new(config, replica.state().clone(), sender));
-        let snapshotter = match storage.snapshots.take() {
+        let members: Vec<Member> = config.member.clone().into_iter().collect();
+        let snapshots = storage.snapshots.clone();
+        let state = replica.state().clone();
+        let shared = Arc::new(Shared::new(config, id, state, snapshots.clone(), promise, sender));
+        let links = Links::new(Arc::downgrade(&shared));
+        // Nobody else sets it.
+        let _ = shared.links.set(links);
+        shared.set_membership(replica.membership().clone());
+        let snapshotter = match snapshots {
             Some(store) => {
                 Some(Snapshotter::start(shared.clone(), store).map_err(StartError::Thread)?)
             }
             None => None,
         };
-        let mut driver = Driver::new(shared.clone(), replica, storage, snapshotter, jobs);
-        driver.take_in(Input::Members(member.into_iter().collect()));
+        let mut driver =
+            Driver::new(shared.clone(), replica, replica_config, storage, snapshotter, jobs);
+        shared.set_members(members.clone());
+        driver.take_in(Input::Members(members));
         let thread = std::thread::Builder::new()
             .name("consensus".into())
             .spawn(move || driver.run())
             .map_err(StartError::Thread)?;
         let authority = Arc::new(Authority::new(shared.clone(), shared.config.ca.clone()));
+        let _ = shared.authority.set(Arc::downgrade(&authority));
         let watched = authority.clone();
         std::thread::Builder::new()
             .name("authority".into())
             .spawn(move || watched.watch_over())
             .map_err(StartError::Thread)?;
-        Ok(Self {
-            shared,
-            authority,
-            consensus_id: id,
-            thread: Mutex::new(Some(thread)),
-            pools: OnceLock::new(),
-            started: std::time::SystemTime::now().into(),
-        })
-    }
-
-    /// The gossip pools this process takes part in. Only the first given counts.
-    pub fn use_pools(&self, pools: Arc<dyn Pools>) {
-        let _ = self.pools.set(pools);
-    }
-
-    fn operate(&self, request: OperatorRequest) -> Result<OperatorReply, Error> {
-        let status = self.status();
-        let member = self.shared.config.member.clone().unwrap_or_default();
-        let address = self.shared.config.advertise.clone();
-        let missing = |what: &str, name: &str| {
-            Err(Error::invalid(format!("{what} {name:?} was not found in the Raft configuration")))
-        };
-        match request {
-            OperatorRequest::RaftConfiguration => {
-                let servers = vec![RaftServer {
-                    id: member.id,
-                    node: member.name,
-                    address,
-                    leader: status.is_leader,
-                    protocol_version: "3".to_owned(),
-                    voter: true,
-                }];
-                Ok(OperatorReply::RaftConfiguration(RaftConfiguration { servers, index: 1 }))
-            }
-            OperatorRequest::RemovePeerByAddress(name) if name != address => {
-                missing("address", &name)
-            }
-            OperatorRequest::RemovePeerById(name) if name != member.id => missing("id", &name),
-            OperatorRequest::RemovePeerByAddress(_) | OperatorRequest::RemovePeerById(_) => {
-                Err(Error::invalid("the only server cannot be removed"))
-            }
-            OperatorRequest::TransferLeadership(_) => Err(Error::invalid("cannot find peer")),
-            OperatorRequest::Health => Ok(OperatorReply::Health(ClusterHealth {
-                healthy: status.is_leader,
-                failure_tolerance: 0,
-                servers: vec![ServerHealth {
-                    id: member.id,
-                    name: member.name,
-                    address,
-                    serf_status: "alive".to_owned(),
-                    version: "1.8.7".to_owned(),
-                    leader: status.is_leader,
-                    last_term: status.term,
-                    last_index: status.applied_index,
-                    healthy: status.is_leader,
-                    voter: true,
-                    stable_since: self.started,
-                    ..ServerHealth::default()
-                }],
-            })),
+        if let Bootstrap::Expect(expect) = shared.config.bootstrap
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            // Ends with the server.
+            runtime.spawn(bootstrap::run(shared.clone(), expect));
         }
+        Ok(Self { shared, authority, thread: Mutex::new(Some(thread)) })
     }
 
-    fn pools(&self) -> Result<&Arc<dyn Pools>, Error> {
-        self.pools.get().ok_or_else(|| Error::new(ErrorKind::Unavailable, "no gossip here"))
-    }
-
-    /// What this server is called in consensus; never 0, never reused.
+    /// Consensus id of this server, which gossip tells the others.
     pub fn consensus_id(&self) -> u64 {
-        self.consensus_id
+        self.shared.id
     }
 
-    /// Resolves once this server leads and may serve.
+    /// Serves a connection that another server dialled, to its end. The stream must be
+    /// authenticated: whoever speaks on it is believed to be a server.
+    pub async fn accept_link(&self, stream: Stream) {
+        link::accept(self.shared.clone(), stream).await;
+    }
+
+    /// Resolves once there is a leader, here or elsewhere.
     ///
     /// Errors: `NoLeader` after a bounded wait, `Unavailable` when it has ended.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.shared.await_leader().await
+        self.shared.await_leader().await.map(|_| ())
     }
 
     /// Resolves when the server has ended: with the cause if it could not go on, `None` if it was
@@ -185,14 +164,61 @@ impl Server {
         }
     }
 
-    /// Stops and waits until the log is closed. Waiting queries are answered `Unavailable`.
+    /// Hands leadership over, stops and waits until the log is closed. Waiting queries are answered
+    /// `Unavailable`.
     pub async fn shutdown(&self) {
+        self.hand_over().await;
         let thread = self.stop();
         if let Some(thread) = thread {
             // Joining blocks; the thread ends within one log write.
             let joined = tokio::task::spawn_blocking(move || thread.join()).await;
             if !matches!(joined, Ok(Ok(()))) {
                 tracing::error!("the consensus thread ended in a panic");
+            }
+        }
+    }
+
+    /// As [`Server::shutdown`], and takes no part in the cluster any more: the others no longer
+    /// count on this server.
+    pub async fn leave(&self) {
+        self.hand_over().await;
+        let membership = self.shared.membership.load_full();
+        let id = self.shared.id;
+        let others = membership.servers().into_iter().any(|other| other != id);
+        if others && membership.servers().contains(&id) {
+            let name = match membership.peers.get(&id) {
+                Some(peer) if !peer.node_id.is_empty() => peer.node_id.clone(),
+                _ => format!("{id:016x}"),
+            };
+            if let Err(e) = self.shared.operate(OperatorRequest::RemovePeerById(name)).await {
+                tracing::warn!(error = %e, "left without being let go by the leader");
+            }
+        }
+        self.shutdown().await;
+    }
+
+    /// Lets another server lead, if there is one that can.
+    async fn hand_over(&self) {
+        let leadership = self.leadership();
+        if !leadership.is_leader || leadership.is_alone {
+            return;
+        }
+        let tick = Duration::from_millis(50) * self.shared.config.tunables.raft_multiplier.max(1);
+        let deadline = tokio::time::Instant::now() + tick * HAND_OVER_TICKS;
+        let transfer = Input::TransferLeadership { to: None };
+        if self.shared.submit(Job::Input(transfer)).is_err() {
+            return;
+        }
+        loop {
+            let changed = self.shared.leadership_changed.listen();
+            let now = self.leadership();
+            // Followed by another, so that what was in flight here has been decided there.
+            if !now.is_leader && now.leader.is_some() || self.shared.is_closed() {
+                return;
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                tracing::warn!("no other server took over in time");
+                return;
             }
         }
     }
@@ -219,8 +245,14 @@ impl Server {
         **self.shared.leadership.load()
     }
 
+    /// Who takes part in consensus, as far as this server knows.
+    pub fn membership(&self) -> Arc<Membership> {
+        self.shared.membership.load_full()
+    }
+
     /// Replaces who is alive, as failure detection sees it.
-    pub fn set_members(&self, members: Vec<replica::duty::Member>) -> Result<(), Error> {
+    pub fn set_members(&self, members: Vec<Member>) -> Result<(), Error> {
+        self.shared.set_members(members.clone());
         self.shared.submit(Job::Input(Input::Members(members)))
     }
 }
@@ -234,22 +266,10 @@ impl Drop for Server {
     }
 }
 
-impl Shared {
-    /// Hands a job to the consensus thread and waits for its reply, a bounded time.
-    pub(crate) async fn ask<T>(&self, job: impl FnOnce(ReplyTo<T>) -> Job) -> Result<T, Error> {
-        self.await_leader().await.inspect_err(|_| add(&self.metrics.commands_dropped, 1))?;
-        let (reply, replied) = oneshot::channel();
-        self.submit(job(reply)).inspect_err(|_| add(&self.metrics.commands_dropped, 1))?;
-        // Dropping this future abandons the wait; what was queued may still take effect.
-        match tokio::time::timeout(self.config.tunables.command_timeout, replied).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(self.closed_error()),
-            Err(_) => Err(Error::new(
-                ErrorKind::Timeout,
-                "the change was not confirmed in time and may still take effect",
-            )),
-        }
-    }
+fn own_peer(id: u64, config: &ServerConfig) -> BTreeMap<u64, Peer> {
+    let member = config.member.clone().unwrap_or_default();
+    let address = config.advertise.clone();
+    [(id, Peer { node_id: member.id, name: member.name, address })].into()
 }
 
 impl Cluster for Server {
@@ -262,11 +282,11 @@ impl Cluster for Server {
     }
 
     fn command(&self, command: Command, _token: Token) -> Pending<'_, Outcome> {
-        Box::pin(self.shared.ask(|reply| Job::Command(Box::new(command), reply)))
+        Box::pin(self.shared.command(command))
     }
 
     fn renew_session(&self, id: String, _token: Token) -> Pending<'_, Option<Arc<Session>>> {
-        Box::pin(self.shared.ask(|reply| Job::Renew(id, reply)))
+        Box::pin(self.shared.renew_session(id))
     }
 
     fn sign_leaf(&self, csr_pem: String, _token: Token) -> Pending<'_, IssuedCert> {
@@ -277,34 +297,43 @@ impl Cluster for Server {
         Box::pin(self.authority.configure(config))
     }
 
-    fn operator(&self, request: OperatorRequest, _token: Token) -> Pending<'_, OperatorReply> {
-        Box::pin(async move {
-            self.shared.await_leader().await?;
-            self.operate(request)
-        })
-    }
-
-    fn fire_event(&self, event: UserEvent, _token: Token) -> Pending<'_, ()> {
-        Box::pin(async move { self.pools()?.fire_event(event).await })
-    }
-
-    fn keyring(&self, request: KeyringRequest, _token: Token) -> Pending<'_, Vec<KeyringResponse>> {
-        Box::pin(async move { self.pools()?.keyring(request).await })
-    }
-
     fn status(&self) -> Status {
         let leadership = self.leadership();
-        let own = self.shared.config.advertise.clone();
+        let membership = self.shared.membership.load();
+        let address = |id: u64| self.shared.address_of(id).unwrap_or_default();
         Status {
-            leader: leadership.is_leader.then(|| own.clone()),
-            peers: vec![own],
+            leader: leadership.leader.map(address).filter(|address| !address.is_empty()),
+            peers: membership.voters.iter().map(|id| address(*id)).collect(),
             is_leader: leadership.is_leader,
             applied_index: self.shared.state.load().index(),
             term: leadership.term,
         }
     }
 
+    fn operator(&self, request: OperatorRequest, _token: Token) -> Pending<'_, OperatorReply> {
+        Box::pin(self.shared.operate(request))
+    }
+
+    fn fire_event(&self, event: UserEvent, _token: Token) -> Pending<'_, ()> {
+        match self.shared.config.pools.get() {
+            Some(pools) => pools.fire_event(event),
+            None => no_pools(),
+        }
+    }
+
+    fn keyring(&self, request: KeyringRequest, _token: Token) -> Pending<'_, Vec<KeyringResponse>> {
+        match self.shared.config.pools.get() {
+            Some(pools) => pools.keyring(request),
+            None => no_pools(),
+        }
+    }
+
     fn version(&self) -> Option<u64> {
         Some(self.shared.version())
     }
+}
+
+fn no_pools<'a, T>() -> Pending<'a, T> {
+    let message = "this server takes no part in gossip";
+    Box::pin(async move { Err(Error::new(ErrorKind::Unavailable, message)) })
 }

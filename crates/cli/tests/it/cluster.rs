@@ -64,7 +64,9 @@ fn use_client(cluster: &Cluster, client: usize, server: usize) {
     let in_catalog = |status: &'static str| {
         move || far.get(&format!("/v1/health/service/web?filter=Checks.Status==%22{status}%22"))
     };
-    await_answer(cluster, "the service is registered", in_catalog("critical"), |a| a.json()[0].is_object());
+    await_answer(cluster, "the service is registered", in_catalog("critical"), |a| {
+        a.json()[0].is_object()
+    });
     cluster.inside(|| put(near, "/v1/agent/check/pass/service:web", &Value::Null));
     for http in [near, far] {
         await_answer(
@@ -109,7 +111,9 @@ fn use_client(cluster: &Cluster, client: usize, server: usize) {
         let uri = format!("spiffe://{trust_domain}/ns/default/dc/dc1/svc/web");
         assert_eq!(leaf["ServiceURI"], json!(uri));
         let rule = json!({"SourceName": "web", "DestinationName": "db", "Action": "deny"});
-        let made = far.send("POST", "/v1/connect/intentions", &[], rule.to_string().as_bytes()).expect("answers");
+        let made = far
+            .send("POST", "/v1/connect/intentions", &[], rule.to_string().as_bytes())
+            .expect("answers");
         assert_eq!(made.status, 200, "{made}");
     });
     let question = cluster.inside(|| {
@@ -186,7 +190,8 @@ fn lose_client(cluster: &mut Cluster, client: usize, server: usize) {
     await_ready(cluster, client);
     cluster.inside(|| put(cluster.http(client), "/v1/agent/leave", &Value::Null));
     cluster.wait(client);
-    cluster.until("the client has left", PATIENCE, || status_of(cluster, server, client) == Some(3));
+    cluster
+        .until("the client has left", PATIENCE, || status_of(cluster, server, client) == Some(3));
     await_answer(
         cluster,
         "the node is gone from the catalog",
@@ -197,24 +202,21 @@ fn lose_client(cluster: &mut Cluster, client: usize, server: usize) {
 
 #[test]
 fn our_client_with_our_server() {
-    let mut cluster =
-        Cluster::start(vec![NodeSpec::server(ours(), 1), NodeSpec::client(ours())]);
+    let mut cluster = Cluster::start(vec![NodeSpec::server(ours(), 1), NodeSpec::client(ours())]);
     use_client(&cluster, 1, 0);
     lose_client(&mut cluster, 1, 0);
 }
 
 #[test]
 fn a_real_client_with_our_server() {
-    let mut cluster =
-        Cluster::start(vec![NodeSpec::server(ours(), 1), NodeSpec::client(consul())]);
+    let mut cluster = Cluster::start(vec![NodeSpec::server(ours(), 1), NodeSpec::client(consul())]);
     use_client(&cluster, 1, 0);
     lose_client(&mut cluster, 1, 0);
 }
 
 #[test]
 fn our_client_with_a_real_server() {
-    let mut cluster =
-        Cluster::start(vec![NodeSpec::server(consul(), 1), NodeSpec::client(ours())]);
+    let mut cluster = Cluster::start(vec![NodeSpec::server(consul(), 1), NodeSpec::client(ours())]);
     use_client(&cluster, 1, 0);
     lose_client(&mut cluster, 1, 0);
 }

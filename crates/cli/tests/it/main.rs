@@ -3,8 +3,8 @@
 //! They need the real programs that `scripts/peers test` installs.
 
 mod certificates;
-mod cluster;
 mod client_commands;
+mod cluster;
 mod command_script;
 mod differential;
 mod dns;

@@ -1,11 +1,15 @@
 //! Puts together what was found on disk.
 
+use protobuf::Message as _;
+use raft::eraftpb::ConfChangeV2;
+use state::State;
+
+use super::operate::decode_peers;
 use super::{HaltCause, Recovered, ReplicaConfig};
 use crate::input::Snapshot;
 use crate::log_store::LogStore;
 use crate::membership::Membership;
 use crate::{LogEntry, LogEntryKind, entry};
-use state::State;
 
 /// Builds the log and the state from what was recovered, checking that they join.
 pub(super) fn join(config: &ReplicaConfig, found: Recovered) -> Result<LogStore, HaltCause> {
@@ -99,6 +103,20 @@ pub fn rebuild(
     }
     membership.index = index;
     Ok(Snapshot { index, term, membership, state })
+}
+
+/// Who takes part as of the end of the log, committed or not.
+pub fn last_membership(config: &ReplicaConfig, found: Recovered) -> Result<Membership, HaltCause> {
+    let store = join(config, found)?;
+    let mut membership = store.membership.clone();
+    for at in store.applied + 1..=store.last() {
+        let changes = store.entry(at).filter(|e| e.entry_type == LogEntryKind::EntryConfChangeV2);
+        let Some(entry) = changes else { continue };
+        // One that does not read back names nobody.
+        let change = ConfChangeV2::parse_from_bytes(&entry.data).unwrap_or_default();
+        membership.peers.extend(decode_peers(&change.context));
+    }
+    Ok(membership)
 }
 
 #[cfg(test)]

@@ -10,18 +10,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::msgpack;
 use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::ServerAddress;
 use crate::codec::{self, CodecError, REPLY_HEAD_BYTES_MAX, ReplyHead, RequestHead, Values};
-use crate::port::{self, Socket, tune};
+use crate::dial::dial;
+use crate::port::{self, Socket};
 use crate::tls;
 use crate::yamux::{self, Session, SessionError, Side, Stream};
 
-const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Idle streams kept for use, as many as Consul's agents keep.
 const IDLE_STREAMS_MAX: usize = 32;
 /// A session without calls ends after this time.
@@ -175,26 +173,7 @@ impl Pool {
         server: &ServerAddress,
         first: u8,
     ) -> io::Result<Box<dyn Socket>> {
-        let dialled = async {
-            let mut socket = TcpStream::connect(server.address).await?;
-            tune(&socket);
-            let Some(tls) = &self.tls else {
-                socket.write_u8(first).await?;
-                return Ok(Box::new(socket) as Box<dyn Socket>);
-            };
-            socket.write_u8(port::TLS).await?;
-            let name = tls
-                .name_of(&server.datacenter)
-                .ok_or_else(|| io::Error::other("the datacenter cannot be part of a name"))?;
-            let mut socket = tls.connector().connect(name, socket).await?;
-            socket.write_u8(first).await?;
-            socket.flush().await?;
-            Ok(Box::new(socket) as Box<dyn Socket>)
-        };
-        match tokio::time::timeout(CONNECT_MAX, dialled).await {
-            Ok(dialled) => dialled,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        }
+        dial(server.address, &server.datacenter, self.tls.as_ref(), first).await
     }
 
     /// Gives up a connection that failed, unless there is a newer one.

@@ -16,11 +16,13 @@ use event_listener::Listener;
 use model::ca::{CaConfiguration, CaRequest, IssuedCert};
 use model::command::{Command, Outcome};
 use model::error::{Error, ErrorKind};
+use model::query::Consistency;
 use model::time::Timestamp;
 use pki::csr::Csr;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::link::Request;
 use crate::metrics::add;
 use crate::shared::{Job, Shared};
 use limit::Limiter;
@@ -106,8 +108,14 @@ impl Authority {
 
     /// Signs a leaf for the identity in `csr_pem`.
     pub(crate) async fn sign_leaf(self: &Arc<Self>, csr_pem: String) -> Result<IssuedCert, Error> {
-        self.shared.await_leader().await?;
-        let signer = self.signer()?;
+        let signer = match self.signer() {
+            // The state may be a moment old: one as good as a read has what was there before.
+            Err(e) if e.kind == ErrorKind::Unavailable => {
+                self.shared.confirm(Consistency::Default).await?;
+                self.signer()?
+            }
+            signer => signer?,
+        };
         let _permit = self.limiter.admit(signer.limits()).await.inspect_err(|_| {
             add(&self.shared.metrics.leaves_limited, 1);
         })?;
@@ -149,9 +157,12 @@ impl Authority {
         Ok(opened)
     }
 
-    /// Takes new settings, with a new root when they ask for another key.
-    pub(crate) async fn configure(self: &Arc<Self>, config: CaConfiguration) -> Result<(), Error> {
-        self.shared.await_leader().await?;
+    /// Takes new settings, with a new root when they ask for another key. The leader does it.
+    pub(crate) async fn configure(&self, config: CaConfiguration) -> Result<(), Error> {
+        self.shared.ask_leader(Request::ConfigureCa(Box::new(config))).await.map(|_| ())
+    }
+
+    pub(crate) async fn configure_here(&self, config: CaConfiguration) -> Result<(), Error> {
         let _changing = self.changing.lock().await;
         for _ in 0..ROTATION_TRIES {
             let (state, config) = (self.shared.state.load_full(), config.clone());
@@ -174,7 +185,7 @@ impl Authority {
     async fn commit_all(&self, steps: Vec<Step>) -> Result<bool, Error> {
         for step in steps {
             let command = Box::new(Command::Ca(step.request()));
-            let outcome = self.shared.ask(|reply| Job::Command(command, reply)).await?;
+            let outcome = self.shared.ask_here(|reply| Job::Command(command, reply)).await?;
             if outcome == Outcome::Applied(false) {
                 return Ok(false);
             }
