@@ -220,3 +220,165 @@ fn our_client_with_a_real_server() {
     use_client(&cluster, 1, 0);
     lose_client(&mut cluster, 1, 0);
 }
+
+/// The host that leads, as `seen_by` says.
+fn leader(cluster: &Cluster, seen_by: usize) -> Option<usize> {
+    let answer = cluster.http(seen_by).get("/v1/status/leader").ok()?.json();
+    let address = answer.as_str()?.split(':').next()?.to_owned();
+    (0..cluster.network.hosts()).find(|host| cluster.network.address(*host).to_string() == address)
+}
+
+fn await_leader(cluster: &Cluster, seen_by: usize, may_lead: &[usize]) -> usize {
+    cluster.until("there is a leader", PATIENCE, || {
+        leader(cluster, seen_by).is_some_and(|host| may_lead.contains(&host))
+    });
+    cluster.inside(|| leader(cluster, seen_by)).expect("there was one a moment ago")
+}
+
+fn await_voters(cluster: &Cluster, seen_by: usize, count: usize) {
+    let http = cluster.http(seen_by);
+    await_answer(
+        cluster,
+        &format!("{count} servers vote"),
+        || http.get("/v1/operator/raft/configuration"),
+        |answer| {
+            let servers = answer.json()["Servers"].as_array().cloned().unwrap_or_default();
+            servers.iter().filter(|server| server["Voter"] == json!(true)).count() == count
+        },
+    );
+}
+
+/// Writes through `host` until that works, and returns what was written.
+fn write(cluster: &Cluster, host: usize, key: &str) {
+    let http = cluster.http(host);
+    await_answer(
+        cluster,
+        &format!("{key} is written through host {host}"),
+        || http.put(&format!("/v1/kv/{key}"), key),
+        |answer| answer.status == 200 && answer.text().trim() == "true",
+    );
+}
+
+fn assert_kept(cluster: &Cluster, host: usize, keys: &[&str]) {
+    let http = cluster.http(host);
+    for key in keys {
+        await_answer(
+            cluster,
+            &format!("{key} is read through host {host}"),
+            || http.get(&format!("/v1/kv/{key}?raw&consistent")),
+            |answer| answer.status == 200 && answer.text() == *key,
+        );
+    }
+}
+
+fn three_servers() -> Cluster {
+    let mut specs = vec![NodeSpec::server(ours(), 3); 3];
+    specs.extend([NodeSpec::client(ours()), NodeSpec::client(consul())]);
+    let cluster = Cluster::start(specs);
+    await_leader(&cluster, 3, &[0, 1, 2]);
+    await_voters(&cluster, 0, 3);
+    for host in 0..5 {
+        await_ready(&cluster, host);
+    }
+    cluster
+}
+
+#[test]
+fn three_servers_lose_their_leader_and_go_on() {
+    let mut cluster = three_servers();
+    for host in 0..5 {
+        write(&cluster, host, &format!("through-{host}"));
+    }
+    let first = await_leader(&cluster, 3, &[0, 1, 2]);
+    cluster.kill(first);
+    let others: Vec<usize> = (0..3).filter(|host| *host != first).collect();
+    write(&cluster, 3, "after-the-kill");
+    write(&cluster, 4, "after-the-kill-too");
+    await_leader(&cluster, others[0], &others);
+    cluster.launch(first);
+    for host in 0..5 {
+        assert_kept(
+            &cluster,
+            host,
+            &["through-0", "through-4", "after-the-kill", "after-the-kill-too"],
+        );
+    }
+    // An orderly stop hands over.
+    let second = await_leader(&cluster, first, &[0, 1, 2]);
+    assert!(cluster.terminate(second).success());
+    write(&cluster, 3, "after-the-stop");
+    cluster.launch(second);
+    assert_kept(&cluster, second, &["after-the-stop"]);
+    await_voters(&cluster, 3, 3);
+}
+
+#[test]
+fn a_minority_cut_off_serves_nothing_it_cannot_know() {
+    let cluster = three_servers();
+    write(&cluster, 3, "before");
+    let cut_off = await_leader(&cluster, 3, &[0, 1, 2]);
+    let rest: Vec<usize> = (0..5).filter(|host| *host != cut_off).collect();
+    let servers: Vec<usize> = rest.iter().copied().filter(|host| *host < 3).collect();
+    cluster.network.partition(&[cut_off], &rest);
+    await_leader(&cluster, servers[0], &servers);
+    write(&cluster, servers[1], "meanwhile");
+    cluster.inside(|| {
+        let http = cluster.http(cut_off);
+        for path in ["/v1/kv/before", "/v1/kv/before?consistent"] {
+            let answer = http.get(path).expect("it answers");
+            assert_eq!(answer.status, 500, "{path}: {answer}");
+            assert!(answer.text().contains("No cluster leader"), "{answer}");
+        }
+        let answer = http.put("/v1/kv/lost", "x").expect("it answers");
+        assert_eq!(answer.status, 500, "{answer}");
+        // Whoever takes an old answer gets one, with its age.
+        let stale = http.get("/v1/kv/before?stale&raw").expect("it answers");
+        assert_eq!((stale.status, stale.text().as_str()), (200, "before"));
+        assert_eq!(stale.header("X-Consul-KnownLeader"), Some("false"));
+        let age: u64 = stale.header("X-Consul-LastContact").expect("an age").parse().unwrap();
+        assert!(age > 0);
+    });
+    cluster.network.heal();
+    assert_kept(&cluster, cut_off, &["before", "meanwhile"]);
+    cluster.inside(|| {
+        let lost = cluster.http(cut_off).get("/v1/kv/lost?consistent").expect("it answers");
+        assert_eq!(lost.status, 404, "what was not acknowledged did not happen: {lost}");
+    });
+}
+
+/// With every server gone the mesh decides from memory, and everything comes back by itself.
+#[test]
+fn an_agent_goes_on_without_servers() {
+    let mut cluster = three_servers();
+    let near = cluster.http(3);
+    let question = cluster.inside(|| {
+        put(near, "/v1/agent/service/register", &json!({"Name": "web", "Port": 8080}));
+        let uri = get(near, "/v1/agent/connect/ca/leaf/web")["ServiceURI"].clone();
+        json!({"Target": "db", "ClientCertURI": uri, "ClientCertSerial": "1"}).to_string()
+    });
+    let authorize = || near.send("POST", "/v1/agent/connect/authorize", &[], question.as_bytes());
+    let is_allowed =
+        |answer: &Answer| answer.status == 200 && answer.json()["Authorized"] == json!(true);
+    await_answer(&cluster, "the connection is allowed", authorize, is_allowed);
+    for server in 0..3 {
+        cluster.kill(server);
+    }
+    cluster.inside(|| {
+        let answer = authorize().expect("it answers");
+        assert!(is_allowed(&answer), "{answer}");
+        let leaf = near.get("/v1/agent/connect/ca/leaf/web").expect("it answers");
+        assert_eq!(leaf.status, 200, "{leaf}");
+        let services = near.get("/v1/agent/services").expect("it answers");
+        assert!(services.text().contains("\"web\""), "{services}");
+    });
+    for server in 0..3 {
+        cluster.launch(server);
+    }
+    write(&cluster, 3, "back");
+    await_answer(
+        &cluster,
+        "the service is still in the catalog",
+        || cluster.http(4).get("/v1/catalog/service/web"),
+        |answer| answer.text().contains("node3"),
+    );
+}
