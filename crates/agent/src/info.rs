@@ -8,6 +8,7 @@ use crate::agent::Agent;
 use crate::error::Error;
 use crate::host;
 use crate::member::{self, Member};
+use crate::pool::PoolFigures;
 use crate::service::parse_filter;
 use crate::settings::{API_LEVEL, AgentSettings};
 
@@ -188,20 +189,30 @@ impl Agent {
         let count = |status: u8| {
             members.iter().filter(|member| member.status == status).count().to_string()
         };
-        let none = || "0".to_owned();
+        let PoolFigures {
+            is_encrypted,
+            health_score,
+            event_time,
+            member_time,
+            query_time,
+            event_queue,
+            intent_queue,
+            query_queue,
+            coordinate_resets,
+        } = self.membership().figures(wan);
         vec![
-            ("coordinate_resets", none()),
-            ("encrypted", "false".to_owned()),
-            ("event_queue", none()),
-            ("event_time", "1".to_owned()),
+            ("coordinate_resets", coordinate_resets.to_string()),
+            ("encrypted", is_encrypted.to_string()),
+            ("event_queue", event_queue.to_string()),
+            ("event_time", event_time.to_string()),
             ("failed", count(member::FAILED)),
-            ("health_score", none()),
-            ("intent_queue", none()),
+            ("health_score", health_score.to_string()),
+            ("intent_queue", intent_queue.to_string()),
             ("left", count(member::LEFT)),
-            ("member_time", "1".to_owned()),
+            ("member_time", member_time.to_string()),
             ("members", members.len().to_string()),
-            ("query_queue", none()),
-            ("query_time", "1".to_owned()),
+            ("query_queue", query_queue.to_string()),
+            ("query_time", query_time.to_string()),
         ]
     }
 

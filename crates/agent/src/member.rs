@@ -46,6 +46,10 @@ filter::record!(Member {
 });
 
 impl Member {
+    pub fn is_server(&self) -> bool {
+        self.tags.get("role").is_some_and(|role| role == "consul")
+    }
+
     /// This agent, alive. `wan`: as the pool of all datacenters shows it.
     pub fn own(settings: &AgentSettings, wan: bool) -> Self {
         let AgentSettings { node, is_server, is_bootstrap, ports, acls_enabled, .. } = settings;

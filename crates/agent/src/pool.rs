@@ -58,6 +58,28 @@ pub trait Membership: Send + Sync + 'static {
 
     /// Changes whenever another server has won leadership: then the catalog is to be compared.
     fn leader_changes(&self) -> watch::Receiver<u64>;
+
+    fn figures(&self, _wan: bool) -> PoolFigures {
+        PoolFigures { event_time: 1, member_time: 1, query_time: 1, ..PoolFigures::default() }
+    }
+}
+
+/// Figures of one pool that only those who run it care for, shown by `info`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolFigures {
+    pub is_encrypted: bool,
+    /// How much this member doubts its own view; 0 is not at all.
+    pub health_score: u32,
+    /// Lamport times.
+    pub event_time: u64,
+    pub member_time: u64,
+    pub query_time: u64,
+    /// Messages that wait to be gossiped.
+    pub event_queue: usize,
+    pub intent_queue: usize,
+    pub query_queue: usize,
+    /// Times the own coordinate became useless and was begun anew.
+    pub coordinate_resets: u64,
 }
 
 /// What clients look for when a node is not a member.

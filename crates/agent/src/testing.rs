@@ -10,6 +10,7 @@ use model::catalog::{NodeServices, RegisterRequest};
 use model::check::HealthCheck;
 use model::command::{Command, Outcome};
 use model::config_entry::ConfigEntry;
+use model::coordinate::NodeCoordinate;
 use model::error::{Error, ErrorKind};
 use model::intention::Intention;
 use model::node::Node;
@@ -29,6 +30,7 @@ struct Contents {
     intentions: Vec<Arc<Intention>>,
     roots: Arc<CaRoots>,
     entries: Vec<Arc<ConfigEntry>>,
+    coordinates: Vec<Arc<NodeCoordinate>>,
     failure: Option<Error>,
     commands: Vec<(Command, Token)>,
     queries: u64,
@@ -159,6 +161,7 @@ impl Contents {
             Query::IntentionMatch { .. } => Reply::IntentionMatches(vec![self.intentions.clone()]),
             Query::CaRoots => Reply::CaRoots(Arc::clone(&self.roots)),
             Query::ConfigEntries { .. } => Reply::ConfigEntries(self.entries.clone()),
+            Query::NodeCoordinates { .. } => Reply::Coordinates(self.coordinates.clone()),
             other => return Err(Error::invalid(format!("the fake does not know {other:?}"))),
         })
     }
@@ -193,6 +196,9 @@ impl Contents {
                     row.services.remove(&request.service_id);
                     row.checks.retain(|_, check| check.service_id != request.service_id);
                 }
+            }
+            Command::Coordinates(rows) => {
+                self.coordinates = rows.iter().cloned().map(Arc::new).collect();
             }
             _ => {}
         }

@@ -79,12 +79,12 @@ pub(crate) const ROWS: &[Row] = &[
     refuse(
         "segment",
         |s| !s.segment.is_empty(),
-        "network segments are not available; remove the key",
+        "Network segments are not supported in this version; remove the key",
     ),
     refuse(
         "segments",
         |s| !s.segments.is_empty(),
-        "network segments are not available; remove the key",
+        "Network segments are not supported in this version; remove the key",
     ),
     refuse(
         "audit",

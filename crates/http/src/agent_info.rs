@@ -37,6 +37,10 @@ pub(crate) async fn members(edge: &Edge, request: Request) -> Result<Response, F
         return Err(Failure::server(text));
     }
     let wan = given.text("wan").is_some();
+    if wan && !edge.agent.settings().is_server {
+        // Never made, which Go shows as null.
+        return response::json(&(), request.pretty);
+    }
     let members = edge.agent.members(wan, given.get("filter").unwrap_or_default())?;
     response::json(&members, request.pretty)
 }
@@ -122,6 +126,9 @@ pub(crate) fn is_enabled(request: &Request) -> Result<bool, Failure> {
 
 pub(crate) async fn join(edge: &Edge, request: Request) -> Result<Response, Failure> {
     let wan = request.parameters.text("wan").is_some();
+    if wan && !edge.agent.settings().is_server {
+        return Err(Failure::server("Must be a server to join WAN cluster"));
+    }
     let joined = edge.agent.membership().join(vec![request.rest().to_owned()], wan).await;
     if let Err(error) = joined {
         let reasons: Vec<_> = error.message.lines().map(str::to_owned).collect();

@@ -40,7 +40,11 @@ fn check_enabled(edge: &Edge) -> Result<(), Failure> {
 pub(crate) async fn datacenters(edge: &Edge, request: Request) -> Result<Response, Failure> {
     check_enabled(edge)?;
     let mut maps: BTreeMap<String, Vec<Arc<NodeCoordinate>>> = BTreeMap::new();
-    for mut row in edge.agent.membership().coordinate(true) {
+    let rows = match edge.agent.settings().is_server {
+        true => edge.agent.membership().coordinate(true),
+        false => servers_here(edge, &request).await?,
+    };
+    for mut row in rows {
         // Names in that pool end with the datacenter.
         let Some((node, datacenter)) = row.node.rsplit_once('.') else { continue };
         let (node, datacenter) = (node.to_owned(), datacenter.to_owned());
@@ -52,6 +56,25 @@ pub(crate) async fn datacenters(edge: &Edge, request: Request) -> Result<Respons
         DatacenterMap { datacenter, area_id: WAN.to_owned(), coordinates }
     });
     response::json(&maps.collect::<Vec<_>>(), request.pretty)
+}
+
+/// What a client knows, which takes no part in that pool: the servers of its own datacenter, by the
+/// coordinates they have there, named as in the pool.
+async fn servers_here(edge: &Edge, request: &Request) -> Result<Vec<NodeCoordinate>, Failure> {
+    let found = ask(edge, request, Query::Coordinates, Style::PLAIN).await?;
+    let Reply::Coordinates(rows) = found.reply() else { return Ok(Vec::new()) };
+    let members = edge.agent.membership().members(false);
+    let is_server = |name: &str| {
+        let mut servers = members.iter().filter(|member| member.is_server());
+        servers.any(|member| member.name == name)
+    };
+    let datacenter = edge.agent.settings().node.datacenter.clone();
+    let rows = rows.iter().filter(|row| is_server(&row.node));
+    let named = |row: &Arc<NodeCoordinate>| NodeCoordinate {
+        node: format!("{}.{datacenter}", row.node),
+        ..(**row).clone()
+    };
+    Ok(rows.map(named).collect())
 }
 
 pub(crate) async fn nodes(edge: &Edge, request: Request) -> Result<Response, Failure> {

@@ -304,6 +304,9 @@ async fn keyring(
         let text = "Invalid use of local-only: local-only can only be set for list requests";
         return Err(Failure::bad_request(text));
     }
+    if !edge.agent.settings().is_server {
+        return Err(Failure::server("keyring operations must run against a server node"));
+    }
     let wish = KeyringRequest { operation, relay_factor, local_only };
     let rows = edge.agent.cluster().keyring(wish, edge.token(request)).await?;
     match failures(&rows) {

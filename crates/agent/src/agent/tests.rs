@@ -21,6 +21,7 @@ const NODE: &str = "node1";
 struct Running {
     agent: Arc<Agent>,
     cluster: Arc<FakeCluster>,
+    alone: Arc<crate::Alone>,
     life: Life,
 }
 
@@ -29,8 +30,9 @@ impl Running {
         let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let as_cluster: Arc<dyn Cluster> = Arc::clone(cluster) as _;
         let alone = crate::Alone::new(&settings);
-        let agent = Agent::start(settings, as_cluster, alone, life.clone()).await.unwrap();
-        Self { agent, cluster: Arc::clone(cluster), life }
+        let pool = Arc::clone(&alone);
+        let agent = Agent::start(settings, as_cluster, pool, life.clone()).await.unwrap();
+        Self { agent, cluster: Arc::clone(cluster), alone, life }
     }
 
     async fn plain() -> Self {
@@ -522,5 +524,61 @@ async fn says_what_it_is() {
     assert_eq!(shown["Stats"]["agent"]["services"], "0");
     assert_eq!(running.agent.members(false, "").unwrap()[0].port, 8301);
     assert_eq!(running.agent.members(true, "").unwrap()[0].name, "node1.dc1");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn events_reach_those_they_are_meant_for() {
+    use model::event::UserEvent;
+    use rpc::Pools as _;
+
+    let running = Running::plain().await;
+    let mut web = service("web", 80);
+    web.tags = vec!["blue".into(), "v1".into()];
+    running.register(web).await;
+    let mut events = running.agent.events();
+    let fire = |name: &str, node: &str, service: &str, tag: &str| {
+        running.alone.fire_event(UserEvent {
+            name: name.into(),
+            node_filter: node.into(),
+            service_filter: service.into(),
+            tag_filter: tag.into(),
+            ..UserEvent::default()
+        })
+    };
+    for (name, node, service, tag) in [
+        ("for all", "", "", ""),
+        ("another node", "^other$", "", ""),
+        ("another service", "", "^db$", ""),
+        ("another tag", "", "web", "^green$"),
+        ("a filter nobody can read", "(", "", ""),
+        ("for web", "node", "^we", "^bl"),
+    ] {
+        fire(name, node, service, tag).await.unwrap();
+    }
+    let seen = events.wait_for(|events| events.len() == 2).await.unwrap().clone();
+    let names: Vec<_> = seen.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(names, ["for all", "for web"]);
+    // Nothing is taken twice.
+    fire("last", "", "", "").await.unwrap();
+    let seen = events.wait_for(|events| events.len() > 2).await.unwrap().clone();
+    assert_eq!((seen.len(), seen[2].name.as_str()), (3, "last"));
+    drop(seen);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinate_is_told_once() {
+    let running = Running::plain().await;
+    let told = |cluster: &FakeCluster| {
+        let commands = cluster.commands();
+        commands.iter().filter(|(command, _)| matches!(command, Command::Coordinates(_))).count()
+    };
+    running.cluster.until(|cluster| told(cluster) == 1).await;
+    let queries = running.cluster.queries();
+    // Looked at again and again, and known by then.
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(running.cluster.queries() > queries + 3);
+    assert_eq!(told(&running.cluster), 1);
     running.stop().await;
 }

@@ -14,8 +14,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::agent::Life;
 use crate::member::Member;
-use crate::pool::driver::{Pool, PoolError, PoolSettings, PoolSockets};
-use crate::pool::{Events, Membership, check_event_size, event, no_such_node, remember, resolve};
+use crate::pool::driver::{Pool, PoolError, PoolSettings, PoolSockets, PoolStats};
+use crate::pool::{
+    Events, Membership, PoolFigures, check_event_size, event, no_such_node, remember, resolve,
+};
 
 /// Tag by which our servers know one another: consensus between them and others is not possible.
 pub const SERVER_TAG: &str = "lictor";
@@ -249,6 +251,24 @@ impl Membership for Gossiping {
 
     fn leader_changes(&self) -> watch::Receiver<u64> {
         self.leader_changes.subscribe()
+    }
+
+    fn figures(&self, wan: bool) -> PoolFigures {
+        let Some(own) = (if wan { self.wan.as_ref() } else { Some(&self.lan) }) else {
+            return PoolFigures::default();
+        };
+        let PoolStats { counters, health_score, is_encrypted, clocks } = own.pool.stats();
+        PoolFigures {
+            is_encrypted,
+            health_score,
+            member_time: clocks.0,
+            event_time: clocks.1,
+            query_time: clocks.2,
+            event_queue: counters.queue_events as usize,
+            intent_queue: counters.queue_intents as usize,
+            query_queue: counters.queue_queries as usize,
+            coordinate_resets: counters.coordinate_resets,
+        }
     }
 
     fn coordinate(&self, wan: bool) -> Vec<NodeCoordinate> {

@@ -188,6 +188,14 @@ impl Builder<'_> {
                 return Err(self.invalid(key, reason));
             }
         }
+        let ports =
+            [("ports.serf_lan", settings.ports.serf_lan), ("ports.server", settings.ports.server)];
+        for (key, port) in ports {
+            if settings.bootstrap_expect > 1 && port.0.is_none() {
+                let reason = "cannot be off for a server that expects others; write a port";
+                return Err(self.invalid(key, reason));
+            }
+        }
         Ok(())
     }
 

@@ -5,5 +5,6 @@ mod catalog;
 mod conventions;
 mod kv;
 mod limits;
+mod members;
 mod mesh;
 mod world;

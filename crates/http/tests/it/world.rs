@@ -17,6 +17,8 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) stop: CancellationToken,
     pub(crate) serving: JoinHandle<()>,
+    /// The pool the agent is in.
+    pub(crate) alone: Arc<agent::Alone>,
 }
 
 /// What came back, with header names in lower case.
@@ -47,6 +49,16 @@ impl World {
     }
 
     pub(crate) async fn with(http_settings: Settings) -> Self {
+        Self::of(AgentSettings::default(), http_settings).await
+    }
+
+    /// A client agent in front of the same server.
+    pub(crate) async fn client() -> Self {
+        let settings = AgentSettings { is_server: false, ..AgentSettings::default() };
+        Self::of(settings, Settings::default()).await
+    }
+
+    async fn of(settings: AgentSettings, http_settings: Settings) -> Self {
         let mut config = ServerConfig::new("dc1");
         config.member = Some(replica::duty::Member {
             id: "7f4f8e1c-35a7-4b0e-9d2c-2f6b1a5c9e01".into(),
@@ -57,9 +69,8 @@ impl World {
         let server = Arc::new(Server::start(config).unwrap());
         server.ready().await.unwrap();
         let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
-        let settings = AgentSettings::default();
         let alone = agent::Alone::new(&settings);
-        let agent = Agent::start(settings, server, alone, life).await.unwrap();
+        let agent = Agent::start(settings, server, alone.clone(), life).await.unwrap();
         let timeouts =
             Timeouts { head: Duration::from_millis(300), drain: Duration::from_millis(300) };
         let api = Api::new(agent, http_settings).timeouts(timeouts).build();
@@ -67,7 +78,7 @@ impl World {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(http::serve(listener, api, stop.clone()));
-        let world = Self { address, stop, serving };
+        let world = Self { address, alone, stop, serving };
         // The node of the server appears shortly after its start; sessions need its health check.
         let mut index = 0;
         while !world.get("/v1/health/node/node1").await.text().contains("serfHealth") {

@@ -94,6 +94,12 @@ fn what_is_refused() {
             "cannot be used while ports.serf_wan is off; write a port",
         ),
         (
+            "bootstrap_expect = 3 ports { server = -1 }",
+            "1:39",
+            "ports.server",
+            "cannot be off for a server that expects others; write a port",
+        ),
+        (
             "protocol = 1",
             "1:12",
             "protocol",
