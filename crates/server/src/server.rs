@@ -168,6 +168,11 @@ impl Server {
     /// `Unavailable`.
     pub async fn shutdown(&self) {
         self.hand_over().await;
+        self.abort().await;
+    }
+
+    /// Stops and waits until the log is closed; a leader is missed by the others only in time.
+    pub async fn abort(&self) {
         let thread = self.stop();
         if let Some(thread) = thread {
             // Joining blocks; the thread ends within one log write.
