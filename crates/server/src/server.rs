@@ -306,9 +306,11 @@ impl Cluster for Server {
         let leadership = self.leadership();
         let membership = self.shared.membership.load();
         let address = |id: u64| self.shared.address_of(id).unwrap_or_default();
+        let mut peers: Vec<String> = membership.voters.iter().map(|id| address(*id)).collect();
+        peers.sort();
         Status {
             leader: leadership.leader.map(address).filter(|address| !address.is_empty()),
-            peers: membership.voters.iter().map(|id| address(*id)).collect(),
+            peers,
             is_leader: leadership.is_leader,
             applied_index: self.shared.state.load().index(),
             term: leadership.term,
