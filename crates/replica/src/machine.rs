@@ -333,6 +333,7 @@ impl Replica {
             }
             if self.notice_leadership(now, &mut replies) {
                 // A new leader sees to its duties at once, not at the next tick.
+                self.set_up_autopilot();
                 self.run_duties(now);
             } else if !self.judge_deferred(now, &mut replies) {
                 break;

@@ -273,6 +273,8 @@ impl Driver {
             Effect::Lease(until) => self.shared.set_lease(until),
             Effect::Membership(membership) => self.shared.set_membership(membership),
             Effect::RolledBack(Some(known)) => {
+                add(&self.shared.metrics.rollbacks, 1);
+                self.shared.metrics.rolled_back.store(1, Ordering::Relaxed);
                 tracing::error!(
                     term = known.term,
                     index = known.last_index,
@@ -281,6 +283,7 @@ impl Driver {
                 );
             }
             Effect::RolledBack(None) => {
+                self.shared.metrics.rolled_back.store(0, Ordering::Relaxed);
                 tracing::warn!("what the older copy of the data directory lacked is back");
             }
             Effect::Leadership(leadership) => {

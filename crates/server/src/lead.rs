@@ -138,7 +138,13 @@ impl Shared {
             Request::Release { founder, round } => {
                 self.release(founder, round).map(|()| Answer::Done)
             }
-            request if self.leadership.load().is_ready => self.answer_here(request).await,
+            request if self.leadership.load().is_ready => match self.answer_here(request).await {
+                // Refused by a server that ends: its successor is to be asked.
+                Err(e) if e.kind == ErrorKind::Unavailable && self.is_closed() => {
+                    Err(Error::no_leader())
+                }
+                answer => answer,
+            },
             _ => Err(Error::no_leader()),
         }
     }
@@ -178,10 +184,18 @@ impl Shared {
         job: impl FnOnce(ReplyTo<T>) -> Job,
     ) -> Result<T, Error> {
         let (reply, replied) = oneshot::channel();
-        self.submit(job(reply)).inspect_err(|_| add(&self.metrics.commands_dropped, 1))?;
+        let job = job(reply);
+        let is_change = matches!(job, Job::Command(..) | Job::Operate(..));
+        self.submit(job).inspect_err(|_| add(&self.metrics.commands_dropped, 1))?;
         // Dropping this future abandons the wait; what was queued may still take effect.
         match timeout(self.config.tunables.command_timeout, replied).await {
             Ok(Ok(result)) => result,
+            // The server ended with it under way: the log, here or elsewhere, may have it.
+            Ok(Err(_)) if is_change => {
+                let reason = self.closed_error().message;
+                let message = format!("{reason}; the change may still take effect");
+                Err(Error::new(ErrorKind::Timeout, message))
+            }
             Ok(Err(_)) => Err(self.closed_error()),
             Err(_) => Err(unconfirmed()),
         }

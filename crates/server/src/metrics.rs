@@ -48,6 +48,9 @@ metrics! {
     /// Snapshots sent to servers that lagged, and received from a leader.
     snapshots_sent,
     snapshots_received,
+    /// Times the disk was found to be an older copy, and 1 while it has not caught up.
+    rollbacks,
+    rolled_back,
     /// Requests passed on to the leader.
     requests_forwarded,
     /// Times this server handed leadership over because its disk was slow.

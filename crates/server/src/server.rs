@@ -168,6 +168,11 @@ impl Server {
     /// `Unavailable`.
     pub async fn shutdown(&self) {
         self.hand_over().await;
+        self.abort().await;
+    }
+
+    /// Stops and waits until the log is closed; a leader is missed by the others only in time.
+    pub async fn abort(&self) {
         let thread = self.stop();
         if let Some(thread) = thread {
             // Joining blocks; the thread ends within one log write.
@@ -301,9 +306,11 @@ impl Cluster for Server {
         let leadership = self.leadership();
         let membership = self.shared.membership.load();
         let address = |id: u64| self.shared.address_of(id).unwrap_or_default();
+        let mut peers: Vec<String> = membership.voters.iter().map(|id| address(*id)).collect();
+        peers.sort();
         Status {
             leader: leadership.leader.map(address).filter(|address| !address.is_empty()),
-            peers: membership.voters.iter().map(|id| address(*id)).collect(),
+            peers,
             is_leader: leadership.is_leader,
             applied_index: self.shared.state.load().index(),
             term: leadership.term,

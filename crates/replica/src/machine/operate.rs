@@ -1,11 +1,14 @@
 //! Changes of membership: by autopilot, and by operators.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use model::command::Command;
 use model::error::{Error, ErrorKind};
 use model::operator::{
-    AutopilotConfiguration, OperatorReply, OperatorRequest, RaftConfiguration, RaftServer,
+    AutopilotConfiguration, AutopilotRequest, OperatorReply, OperatorRequest, RaftConfiguration,
+    RaftServer,
 };
 use model::query::{Query, Reply};
 use raft::StateRole;
@@ -78,8 +81,9 @@ impl Replica {
     ) -> Option<Result<OperatorReply, Error>> {
         let ids = self.membership().servers();
         let Some(id) = place.and_then(|place| ids.into_iter().nth(place)) else {
+            // Consul answers this as a fault of its own, and its clients look for the text.
             let message = format!("{name} was not found in the Raft configuration");
-            return Some(Err(Error::invalid(message)));
+            return Some(Err(Error::internal(message)));
         };
         if self.membership().voters == [id] {
             let message = format!("{name} is the only voter, without which nothing can be decided");
@@ -152,6 +156,16 @@ impl Replica {
             true => Effect::Reply { request, result: Ok(Response::Operated(OperatorReply::Done)) },
             false => overruled(request),
         });
+    }
+
+    /// A new leader's first words, before anybody else can set them.
+    pub(super) fn set_up_autopilot(&mut self) {
+        if stored_settings(self.state()).is_none() {
+            let configuration = self.config.autopilot.clone();
+            let request = AutopilotRequest { configuration, cas_index: None };
+            // Without room now the settings at hand hold until the next leader tries.
+            let _ = self.append(None, Command::Autopilot(request));
+        }
     }
 
     /// Lets autopilot take its next step.
@@ -282,8 +296,12 @@ pub(super) fn decode_peers(context: &[u8]) -> BTreeMap<u64, Peer> {
 }
 
 fn settings(state: &State, fallback: &AutopilotConfiguration) -> AutopilotConfiguration {
+    stored_settings(state).map_or_else(|| fallback.clone(), |stored| (*stored).clone())
+}
+
+fn stored_settings(state: &State) -> Option<Arc<AutopilotConfiguration>> {
     match state.read(&Query::AutopilotConfiguration).reply {
-        Reply::AutopilotConfiguration(stored) if stored.modify_index > 0 => (*stored).clone(),
-        _ => fallback.clone(),
+        Reply::AutopilotConfiguration(stored) if stored.modify_index > 0 => Some(stored),
+        _ => None,
     }
 }

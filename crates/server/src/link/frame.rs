@@ -21,6 +21,8 @@ pub(super) mod kind {
     pub(in super::super) const SNAPSHOT: u8 = 7;
     pub(in super::super) const CHUNK: u8 = 8;
     pub(in super::super) const END: u8 = 9;
+    pub(in super::super) const PING: u8 = 10;
+    pub(in super::super) const PONG: u8 = 11;
 }
 
 pub(super) struct Frame {

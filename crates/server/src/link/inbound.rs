@@ -22,8 +22,20 @@ const ANSWERS_MAX: usize = 256;
 /// Unit: bytes.
 const LOG_BYTES_MAX: usize = 96 * 1024 * 1024;
 
-/// Serves a connection to its end.
-pub(crate) async fn accept(shared: Arc<Shared>, mut stream: Stream) {
+/// Serves a connection to its end, or to that of the server.
+pub(crate) async fn accept(shared: Arc<Shared>, stream: Stream) {
+    let ended = shared.ended.listen();
+    if shared.is_closed() {
+        return;
+    }
+    // Dropped, a connection is closed; what came in whole has been handed on.
+    tokio::select! {
+        () = serve(shared, stream) => {}
+        () = ended => {}
+    }
+}
+
+async fn serve(shared: Arc<Shared>, mut stream: Stream) {
     let hello = match hello::accept(&shared, &mut stream).await {
         Ok(hello) => hello,
         Err(e) => {
@@ -68,6 +80,10 @@ async fn take_log(shared: &Arc<Shared>, hello: Hello, mut stream: Stream) -> io:
                 let note = rmp_serde::from_slice(&frame.body).map_err(io::Error::other)?;
                 Input::Note { from, note }
             }
+            kind::PING => {
+                pong(&mut stream).await?;
+                continue;
+            }
             other => break Err(io::Error::other(format!("unknown kind {other}"))),
         };
         if shared.submit(Job::Peer(input, permit)).is_err() {
@@ -79,16 +95,23 @@ async fn take_log(shared: &Arc<Shared>, hello: Hello, mut stream: Stream) -> io:
     ended
 }
 
+async fn pong(stream: &mut Stream) -> io::Result<()> {
+    let mut out = BytesMut::new();
+    frame::put(&mut out, kind::PONG, &[]);
+    stream.write_all(&out).await?;
+    stream.flush().await
+}
+
 async fn answer_requests(shared: Arc<Shared>, stream: Stream) -> io::Result<()> {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let (answers, mut outbox) = mpsc::channel::<(u64, request::Result)>(ANSWERS_MAX);
+    let (answers, mut outbox) = mpsc::channel::<Outgoing>(ANSWERS_MAX);
     let writing = tokio::spawn(async move {
         let mut buffer = BytesMut::new();
-        while let Some((serial, answer)) = outbox.recv().await {
+        while let Some(outgoing) = outbox.recv().await {
             buffer.clear();
-            put_answer(&mut buffer, serial, &answer)?;
-            while let Ok((serial, answer)) = outbox.try_recv() {
-                put_answer(&mut buffer, serial, &answer)?;
+            put(&mut buffer, &outgoing)?;
+            while let Ok(outgoing) = outbox.try_recv() {
+                put(&mut buffer, &outgoing)?;
             }
             writer.write_all(&buffer).await?;
             writer.flush().await?;
@@ -97,6 +120,11 @@ async fn answer_requests(shared: Arc<Shared>, stream: Stream) -> io::Result<()> 
     });
     let room = Arc::new(Semaphore::new(REQUESTS_MAX));
     while let Some(mut frame) = frame::read(&mut reader, FRAME_BYTES_MAX).await? {
+        if frame.kind == kind::PING {
+            // A connection that takes no answers any more is at its end.
+            answers.send(Outgoing::Pong).await.map_err(io::Error::other)?;
+            continue;
+        }
         if frame.kind != kind::REQUEST || frame.body.len() < 8 {
             return Err(io::Error::other("no request"));
         }
@@ -107,7 +135,7 @@ async fn answer_requests(shared: Arc<Shared>, stream: Stream) -> io::Result<()> 
         tokio::spawn(async move {
             let answer = shared.answer_peer(request).await;
             // Nobody is left to hear it when the connection is gone.
-            let _ = answers.send((serial, answer)).await;
+            let _ = answers.send(Outgoing::Answer(serial, answer)).await;
             drop(permit);
         });
     }
@@ -115,9 +143,19 @@ async fn answer_requests(shared: Arc<Shared>, stream: Stream) -> io::Result<()> 
     writing.await.map_err(io::Error::other)?
 }
 
-fn put_answer(out: &mut BytesMut, serial: u64, answer: &request::Result) -> io::Result<()> {
-    let mut body = serial.to_le_bytes().to_vec();
-    rmp_serde::encode::write_named(&mut body, answer).map_err(io::Error::other)?;
-    frame::put(out, kind::ANSWER, &body);
+enum Outgoing {
+    Answer(u64, request::Result),
+    Pong,
+}
+
+fn put(out: &mut BytesMut, outgoing: &Outgoing) -> io::Result<()> {
+    match outgoing {
+        Outgoing::Pong => frame::put(out, kind::PONG, &[]),
+        Outgoing::Answer(serial, answer) => {
+            let mut body = serial.to_le_bytes().to_vec();
+            rmp_serde::encode::write_named(&mut body, answer).map_err(io::Error::other)?;
+            frame::put(out, kind::ANSWER, &body);
+        }
+    }
     Ok(())
 }

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::alive::Alive;
 use super::frame::{self, kind};
 use super::hello::{self, Lane};
 use super::{Backoff, Peer, Stream};
@@ -128,7 +129,9 @@ async fn write_all(stream: Stream, first: Outgoing, inbox: &mut Inbox) -> io::Re
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut buffer = BytesMut::new();
     let mut next = Some(first);
-    let mut unexpected = [0; 1];
+    let mut alive = Alive::new();
+    // The other side sends nothing here but signs of life.
+    let mut signs = [0; 64];
     loop {
         buffer.clear();
         while let Some(outgoing) = next.take() {
@@ -137,6 +140,7 @@ async fn write_all(stream: Stream, first: Outgoing, inbox: &mut Inbox) -> io::Re
                 next = inbox.next_now();
             }
         }
+        alive.ping(&mut buffer);
         let written = async {
             writer.write_all(&buffer).await?;
             writer.flush().await
@@ -145,11 +149,17 @@ async fn write_all(stream: Stream, first: Outgoing, inbox: &mut Inbox) -> io::Re
         if buffer.capacity() > 4 * WRITE_BYTES {
             buffer = BytesMut::new();
         }
-        // Nothing is lost when either is dropped while it waits.
-        next = tokio::select! {
-            next = inbox.next() => next,
-            // The other side says nothing here: whatever happens is the end.
-            _ = reader.read(&mut unexpected) => return Err(io::ErrorKind::ConnectionReset.into()),
+        // Nothing is lost when any of these is dropped while it waits.
+        next = loop {
+            tokio::select! {
+                next = inbox.next() => break next,
+                count = reader.read(&mut signs) => match count {
+                    Ok(0) => return Err(io::ErrorKind::ConnectionReset.into()),
+                    Ok(_) => alive.answered(),
+                    Err(e) => return Err(e),
+                },
+                () = alive.dead() => return Err(io::ErrorKind::TimedOut.into()),
+            }
         };
         if next.is_none() {
             return Ok(());

@@ -6,6 +6,7 @@
 //! one snapshot each. What is lost on the way, consensus sends again; so queues are bounded and
 //! drop, and a connection that broke is simply dialled again.
 
+mod alive;
 mod frame;
 mod hello;
 mod inbound;

@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::alive::Alive;
 use super::frame::{self, FRAME_BYTES_MAX, kind};
 use super::hello::{self, Lane};
 use super::request::{self, Request};
@@ -106,6 +107,7 @@ async fn serve(stream: Stream, first: Call, inbox: &mut Inbox) -> io::Result<()>
     let mut serial = 0_u64;
     let mut buffer = BytesMut::new();
     let mut next = Some(first);
+    let mut alive = Alive::new();
     loop {
         buffer.clear();
         while let Some(Call { body, reply }) = next.take() {
@@ -116,6 +118,9 @@ async fn serve(stream: Stream, first: Call, inbox: &mut Inbox) -> io::Result<()>
             frame::put(&mut buffer, kind::REQUEST, &framed);
             next = inbox.0.try_recv().ok();
         }
+        if !waiting.is_empty() {
+            alive.ping(&mut buffer);
+        }
         if !buffer.is_empty() {
             let written = async {
                 writer.write_all(&buffer).await?;
@@ -123,10 +128,16 @@ async fn serve(stream: Stream, first: Call, inbox: &mut Inbox) -> io::Result<()>
             };
             timeout(WRITE_TIMEOUT, written).await.map_err(|_| io::ErrorKind::TimedOut)??;
         }
-        // Nothing is lost when either is dropped while it waits.
+        // Nothing is lost when any of these is dropped while it waits.
         tokio::select! {
+            () = alive.due(), if !waiting.is_empty() => {}
+            () = alive.dead() => return Err(io::ErrorKind::TimedOut.into()),
             frame = frames.recv() => {
                 let Some(mut frame) = frame else { return Err(io::ErrorKind::ConnectionReset.into()) };
+                alive.answered();
+                if frame.kind == kind::PONG {
+                    continue;
+                }
                 if frame.kind != kind::ANSWER || frame.body.len() < 8 {
                     return Err(io::Error::other("no answer"));
                 }
