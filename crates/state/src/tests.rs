@@ -1,6 +1,7 @@
 //! Random commands: whoever waits is woken, indexes never fall, snapshots lose nothing.
 
 mod kv_model;
+mod restore;
 mod rules;
 mod snapshot;
 

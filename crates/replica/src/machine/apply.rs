@@ -8,6 +8,7 @@ use raft::eraftpb::{ConfChange, ConfChangeV2, EntryType};
 
 use super::{Proposal, Replica, lost_leadership};
 use crate::input::{Effect, HaltCause, Response};
+use crate::judge::LockDelays;
 use crate::{LogEntry, Now, entry, judge};
 
 impl Replica {
@@ -34,7 +35,11 @@ impl Replica {
             }
         };
         let created_session = judge::session::created_id(&command);
-        let applied = self.state.apply(entry.index, command);
+        let applied = self.state.apply(self.state.index_of(entry.index), command);
+        if applied.is_replaced {
+            self.lock_delays = LockDelays::default();
+            self.duties.take_over(&self.state, now);
+        }
         self.lock_delays.extend(applied.released_locks, now.mono);
         self.duties.session_applied(&self.state, created_session, &applied.ended_sessions, now);
         touched.extend(applied.touched);
