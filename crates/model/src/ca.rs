@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::opaque;
 use crate::time::Timestamp;
 use crate::wire::{is_default, null_as_default};
 
@@ -58,7 +59,7 @@ pub struct CaConfiguration {
     #[serde(rename = "ClusterID", skip_serializing_if = "String::is_empty")]
     pub cluster_id: String,
     pub provider: String,
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(with = "opaque")]
     pub config: BTreeMap<String, Value>,
     #[serde(deserialize_with = "null_as_default")]
     pub state: BTreeMap<String, String>,

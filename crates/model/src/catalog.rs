@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::service::{
     ConnectProxyConfig, NodeService, ServiceAddress, ServiceConnect, ServiceKind, Weights,
 };
-use crate::wire::{is_default, null_as_default};
+use crate::wire::{is_default, null_as_default, service_name};
 
 /// Upserts a node and, when given, a service and checks of it, in one step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,7 +141,9 @@ pub struct NodeServiceList {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct GatewayService {
+    #[serde(with = "service_name")]
     pub gateway: String,
+    #[serde(with = "service_name")]
     pub service: String,
     pub gateway_kind: ServiceKind,
     #[serde(skip_serializing_if = "is_default")]

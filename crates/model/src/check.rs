@@ -15,9 +15,7 @@ pub const NODE_MAINTENANCE: &str = "_node_maintenance";
 /// Prefix of the check id of a service's maintenance.
 pub const SERVICE_MAINTENANCE_PREFIX: &str = "_service_maintenance:";
 
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckStatus {
     Passing,
@@ -43,6 +41,22 @@ impl CheckStatus {
 impl fmt::Display for CheckStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for CheckStatus {
+    /// Consul's catalog takes any word for a status; what is not known counts as critical. Only
+    /// people are told that they mistyped.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let is_for_humans = deserializer.is_human_readable();
+        let word = String::deserialize(deserializer)?;
+        match Self::parse(&word) {
+            Some(status) => Ok(status),
+            None if is_for_humans => {
+                Err(serde::de::Error::unknown_variant(&word, &["passing", "warning", "critical"]))
+            }
+            None => Ok(Self::Critical),
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::msgpack::{self, DecodeError, Decoder, Raw};
+use crate::opaque;
 use crate::service::{Expose, MeshGateway, OpaqueConfig};
 use crate::wire::null_as_default;
 
@@ -19,6 +21,7 @@ pub struct ProxyDefaults {
     pub kind: String,
     pub name: String,
     /// `null` when none was given.
+    #[serde(with = "opaque::option")]
     pub config: Option<OpaqueConfig>,
     pub mesh_gateway: MeshGateway,
     pub expose: Expose,
@@ -91,11 +94,103 @@ impl ConfigEntry {
 }
 
 impl Serialize for ConfigEntry {
+    /// Binary proxy defaults are text that holds a map, as Consul writes them.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
+            Self::ProxyDefaults(entry) if !serializer.is_human_readable() => {
+                let inside = msgpack::to_vec(entry).map_err(serde::ser::Error::custom)?;
+                serializer.serialize_bytes(&inside)
+            }
             Self::ProxyDefaults(entry) => entry.serialize(serializer),
             Self::ServiceDefaults(entry) => entry.serialize(serializer),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for ConfigEntry {
+    /// From the binary form alone: an entry tells its kind itself, wrapped or not.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Raw(bytes) = Raw::deserialize(deserializer)?;
+        Self::from_binary(&bytes).map_err(serde::de::Error::custom)
+    }
+}
+
+impl ConfigEntry {
+    fn from_binary(bytes: &[u8]) -> Result<Self, DecodeError> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct OfKind {
+            kind: String,
+        }
+        let wrapped = msgpack::from_slice::<serde_bytes::ByteBuf>(bytes);
+        let map = wrapped.as_ref().map_or(bytes, |inside| inside.as_slice());
+        match msgpack::from_slice::<OfKind>(map)?.kind.as_str() {
+            PROXY_DEFAULTS => msgpack::from_slice(map).map(Self::ProxyDefaults),
+            SERVICE_DEFAULTS => msgpack::from_slice(map).map(Self::ServiceDefaults),
+            other => Err(DecodeError::Mismatch(invalid_kind(other))),
+        }
+    }
+}
+
+/// The text clients know for a kind nobody knows.
+pub fn invalid_kind(kind: &str) -> String {
+    format!("invalid config entry kind: {kind}")
+}
+
+/// What may be done with an entry, in Consul's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConfigEntryOp {
+    #[default]
+    #[serde(rename = "upsert")]
+    Upsert,
+    #[serde(rename = "upsert-cas")]
+    UpsertCas,
+    #[serde(rename = "delete")]
+    Delete,
+}
+
+/// A change of an entry as RPC and snapshots carry it: text that holds its kind, then a map.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ConfigEntryBlob {
+    #[serde(default)]
+    pub op: ConfigEntryOp,
+    #[serde(default)]
+    pub datacenter: String,
+    pub entry: ConfigEntry,
+    #[serde(default)]
+    pub token: String,
+}
+
+impl ConfigEntryBlob {
+    /// The content of the text, without its own head.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, msgpack::EncodeError> {
+        let mut bytes = Vec::new();
+        msgpack::append(&mut bytes, self.entry.kind())?;
+        msgpack::append(&mut bytes, self)?;
+        Ok(bytes)
+    }
+
+    /// From the content of the text.
+    ///
+    /// Errors: `Mismatch` with [`invalid_kind`]'s text for a kind not known here.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut decoder = Decoder::new(bytes);
+        let kind = String::deserialize(&mut decoder)?;
+        if ![PROXY_DEFAULTS, SERVICE_DEFAULTS].contains(&kind.as_str()) {
+            return Err(DecodeError::Mismatch(invalid_kind(&kind)));
+        }
+        Self::deserialize(&mut decoder)
+    }
+}
+
+impl std::fmt::Display for ConfigEntryOp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Upsert => "upsert",
+            Self::UpsertCas => "upsert-cas",
+            Self::Delete => "delete",
+        })
     }
 }
 

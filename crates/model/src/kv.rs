@@ -13,6 +13,7 @@ pub const VALUE_BYTES_MAX: usize = 512 * 1024;
 pub struct DirEntry {
     /// How often a session has acquired this key; grows with every new holder.
     pub lock_index: u64,
+    #[serde(with = "wire::exact_text")]
     pub key: String,
     pub flags: u64,
     #[serde(with = "wire::bytes")]

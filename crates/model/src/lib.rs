@@ -10,6 +10,8 @@
 
 pub mod duration;
 pub mod id;
+pub mod msgpack;
+mod opaque;
 pub mod time;
 mod wire;
 

@@ -84,6 +84,7 @@ pub struct ServerHealth {
     pub id: String,
     pub name: String,
     pub address: String,
+    #[serde(with = "serf_status")]
     pub serf_status: String,
     pub version: String,
     pub leader: bool,
@@ -123,4 +124,27 @@ pub enum OperatorReply {
     RaftConfiguration(RaftConfiguration),
     Health(ClusterHealth),
     Done,
+}
+
+/// A member's status in gossip: a word where humans read, a number elsewhere.
+mod serf_status {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    const WORDS: [&str; 5] = ["none", "alive", "leaving", "left", "failed"];
+
+    pub(super) fn serialize<S: Serializer>(word: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.serialize_str(word);
+        }
+        let number = WORDS.iter().position(|known| *known == word).unwrap_or(0);
+        serializer.serialize_u64(number as u64)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+        if d.is_human_readable() {
+            return String::deserialize(d);
+        }
+        let number = usize::deserialize(d)?;
+        Ok((*WORDS.get(number).unwrap_or(&WORDS[0])).to_owned())
+    }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Meta;
+use crate::opaque;
 use crate::wire::{is_default, null_as_default};
 
 /// Free-form settings whose keys belong to the proxy that reads them.
@@ -117,7 +118,7 @@ pub struct Upstream {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub local_bind_address: String,
     pub local_bind_port: u16,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", with = "opaque")]
     pub config: OpaqueConfig,
     pub mesh_gateway: MeshGateway,
 }
@@ -134,7 +135,7 @@ pub struct ConnectProxyConfig {
     pub local_service_address: String,
     #[serde(skip_serializing_if = "is_default")]
     pub local_service_port: u16,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", with = "opaque")]
     pub config: OpaqueConfig,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
     pub upstreams: Vec<Upstream>,

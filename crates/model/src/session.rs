@@ -19,6 +19,7 @@ pub const TTL_MULTIPLIER: i64 = 2;
 #[serde(rename_all = "lowercase")]
 pub enum SessionBehavior {
     #[default]
+    #[serde(alias = "")]
     Release,
     Delete,
 }

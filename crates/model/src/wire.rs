@@ -46,3 +46,51 @@ pub(crate) mod bytes {
         }
     }
 }
+
+/// Text whose bytes must not change: refused when it is not UTF-8, instead of read with
+/// replacements as binary text is elsewhere.
+pub(crate) mod exact_text {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(text)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<String, D::Error> {
+        if deserializer.is_human_readable() {
+            return String::deserialize(deserializer);
+        }
+        let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
+        String::from_utf8(bytes.into_vec())
+            .map_err(|_| serde::de::Error::custom("a key is not UTF-8"))
+    }
+}
+
+/// A service's name: text where humans read, a struct of one field elsewhere.
+pub(crate) mod service_name {
+    use super::*;
+
+    #[derive(Default, serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "PascalCase", default)]
+    struct ServiceName {
+        name: String,
+    }
+
+    pub(crate) fn serialize<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.serialize_str(name);
+        }
+        serde::Serialize::serialize(&ServiceName { name: name.to_owned() }, serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<String, D::Error> {
+        if deserializer.is_human_readable() {
+            return String::deserialize(deserializer);
+        }
+        ServiceName::deserialize(deserializer).map(|service| service.name)
+    }
+}
