@@ -33,6 +33,8 @@ mod opaque;
 mod restore;
 mod snapshot;
 
+pub mod archive;
+
 #[cfg(test)]
 mod tests;
 

@@ -64,7 +64,7 @@ const FRAME_HEAD_BYTES: usize = 9;
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 
 /// Prefixes of the keys of index records that belong to one service name.
-const SERVICE_INDEX: &str = "service.";
+pub(crate) const SERVICE_INDEX: &str = "service.";
 const MESH_INDEX: &str = "mesh.";
 
 /// Why a snapshot was not read. Nothing of it is used then.
@@ -85,25 +85,25 @@ pub enum SnapshotError {
 /// A node alone, or with one of its services or checks. Indexes beside it are the node's.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Registration {
-    datacenter: String,
+pub(crate) struct Registration {
+    pub(crate) datacenter: String,
     #[serde(rename = "ID")]
-    id: String,
-    node: String,
-    address: String,
-    tagged_addresses: Meta,
-    node_meta: Meta,
-    service: Option<Arc<NodeService>>,
-    check: Option<Arc<HealthCheck>>,
-    create_index: u64,
-    modify_index: u64,
+    pub(crate) id: String,
+    pub(crate) node: String,
+    pub(crate) address: String,
+    pub(crate) tagged_addresses: Meta,
+    pub(crate) node_meta: Meta,
+    pub(crate) service: Option<Arc<NodeService>>,
+    pub(crate) check: Option<Arc<HealthCheck>>,
+    pub(crate) create_index: u64,
+    pub(crate) modify_index: u64,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct IndexRecord {
-    key: String,
-    value: u64,
+pub(crate) struct IndexRecord {
+    pub(crate) key: String,
+    pub(crate) value: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -224,7 +224,10 @@ impl State {
         }
     }
 
-    fn restore_registration(&mut self, record: Registration) -> Result<(), SnapshotError> {
+    pub(crate) fn restore_registration(
+        &mut self,
+        record: Registration,
+    ) -> Result<(), SnapshotError> {
         let Registration {
             datacenter,
             id,
@@ -290,7 +293,7 @@ impl State {
 }
 
 impl Registration {
-    fn of(node: &Node) -> Self {
+    pub(crate) fn of(node: &Node) -> Self {
         let Node {
             id,
             name,
