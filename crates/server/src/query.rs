@@ -97,7 +97,7 @@ impl Shared {
     }
 
     /// Waits until a read of the published state is as fresh as asked for.
-    async fn confirm(&self, consistency: Consistency) -> Result<(), Error> {
+    pub(crate) async fn confirm(&self, consistency: Consistency) -> Result<(), Error> {
         if self.may_answer(consistency) {
             return Ok(());
         }

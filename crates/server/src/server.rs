@@ -9,15 +9,16 @@ use std::thread::JoinHandle;
 use model::ca::{CaConfiguration, IssuedCert};
 use model::command::{Command, Outcome};
 use model::error::{Error, ErrorKind};
-use model::query::{Query, QueryOptions, Token};
+use model::query::{Consistency, Query, QueryOptions, Token};
 use model::session::Session;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use replica::{Input, Leadership, Replica, ReplicaConfig};
-use rpc::{Answer, Cluster, Pending, Status};
+use rpc::{Answer, Archive, Chunks, Cluster, Pending, Status};
 use state::State;
 use tokio::sync::oneshot;
 
+use crate::backup::{self, Backups};
 use crate::ca::Authority;
 use crate::config::ServerConfig;
 use crate::driver::Driver;
@@ -41,9 +42,10 @@ pub enum StartError {
 
 /// A running server. Dropping it stops it.
 pub struct Server {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     authority: Arc<Authority>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) backups: Backups,
 }
 
 impl Server {
@@ -84,7 +86,12 @@ impl Server {
             .name("authority".into())
             .spawn(move || watched.watch_over())
             .map_err(StartError::Thread)?;
-        Ok(Self { shared, authority, thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            shared,
+            authority,
+            thread: Mutex::new(Some(thread)),
+            backups: Backups::default(),
+        })
     }
 
     /// Resolves once this server leads and may serve.
@@ -208,6 +215,14 @@ impl Cluster for Server {
             applied_index: self.shared.state.load().index(),
             term: leadership.term,
         }
+    }
+
+    fn save_snapshot(&self, consistency: Consistency, _token: Token) -> Pending<'_, Archive> {
+        Box::pin(backup::save(self, consistency))
+    }
+
+    fn restore_snapshot(&self, archive: Chunks, token: Token) -> Pending<'_, ()> {
+        Box::pin(backup::restore(self, archive, token))
     }
 
     fn version(&self) -> Option<u64> {

@@ -92,10 +92,7 @@ impl State {
     /// The index a compare-and-set of the roots must name. One planned before a restore fails
     /// after it.
     pub fn ca_roots_index(&self) -> u64 {
-        match self.indexes.get(Table::CaRoots) {
-            0 => 0,
-            index => index.max(self.restored_at),
-        }
+        self.indexes.get(Table::CaRoots).max(self.restored_at)
     }
 
     pub fn ca_config(&self) -> Option<&Arc<CaConfiguration>> {
