@@ -29,6 +29,7 @@ pub mod health;
 pub mod intention;
 pub mod kv;
 pub mod session;
+pub mod snapshot;
 pub mod status;
 
 pub use address::Address;

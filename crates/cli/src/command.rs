@@ -10,7 +10,7 @@ use crate::client_flags::block_on;
 use crate::output::{self, CommandResult, Failure};
 use crate::{
     agent, catalog, completion, config_entry, connect, control, demo, help, info, intention, kv,
-    lock, maintenance, members, service, validate, version, watch,
+    lock, maintenance, members, service, snapshot, validate, version, watch,
 };
 
 /// Connect, secure and observe services: registry, discovery, key-value store and service mesh.
@@ -66,6 +66,9 @@ enum Command {
     /// Register services with the local agent.
     #[command(subcommand)]
     Services(service::Command),
+    /// Save, restore and look into snapshots of the servers' state.
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Check configuration files as the agent would.
     Validate(validate::Args),
     /// Show the version of this program.
@@ -160,6 +163,7 @@ fn run(program: &str, command: Command) -> CommandResult {
         Command::Monitor(args) => control::monitor(&args),
         Command::Reload(args) => control::reload(&args),
         Command::Services(command) => service::run(command),
+        Command::Snapshot(command) => snapshot::run(command),
         Command::Validate(args) => validate::run(&args),
         Command::Version(args) => version::run(&args),
         Command::Watch(args) => watch::run(&args),

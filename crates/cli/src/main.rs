@@ -30,6 +30,7 @@ mod lock;
 mod maintenance;
 mod members;
 mod service;
+mod snapshot;
 mod validate;
 mod version;
 mod watch;

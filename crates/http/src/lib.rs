@@ -41,6 +41,7 @@ mod health;
 mod intention;
 mod kv;
 mod session;
+mod snapshot;
 mod status;
 
 pub use routes::{Access, Resource, Right, permissions};

@@ -15,7 +15,7 @@ use crate::request::Request;
 use crate::response::Response;
 use crate::{
     agent_check, agent_connect, agent_info, agent_service, ca, catalog, config_entry, health,
-    intention, kv, session, status,
+    intention, kv, session, snapshot, status,
 };
 
 pub(crate) type Pending<'a> = Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send + 'a>>;
@@ -168,6 +168,9 @@ const ROUTES: &[Route] = routes! {
 
     GET "/v1/status/leader" status::leader, OPEN;
     GET "/v1/status/peers" status::peers, OPEN;
+
+    GET "/v1/snapshot" snapshot::save, OPERATOR_WRITE;
+    PUT "/v1/snapshot" snapshot::restore, OPERATOR_WRITE;
 
     GET "/v1/connect/ca/roots" ca::roots, OPEN;
     GET "/v1/connect/ca/configuration" ca::configuration, OPERATOR_READ;
