@@ -113,8 +113,10 @@ pub(crate) async fn restore(server: &Server, archive: Chunks, token: Token) -> R
         sequence += 1;
     }
     tracing::info!(index, pieces = sequence, "restored a snapshot");
-    for (kind, count) in opaque {
-        tracing::warn!(kind, count, "records are kept for which there is nothing here to act on");
+    if !opaque.is_empty() {
+        let kinds: Vec<_> = opaque.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        let kinds = kinds.join(", ");
+        tracing::warn!(kinds, "records are kept for which there is nothing here to act on");
     }
     Ok(())
 }

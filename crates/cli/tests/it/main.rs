@@ -15,3 +15,4 @@ mod interop;
 mod mesh;
 mod minted;
 mod restart;
+mod snapshot;
