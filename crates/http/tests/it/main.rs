@@ -6,4 +6,5 @@ mod conventions;
 mod kv;
 mod limits;
 mod mesh;
+mod snapshot;
 mod world;
