@@ -173,8 +173,20 @@ impl Client {
         params: &QueryParams,
         body: Bytes,
     ) -> Result<Response, Error> {
+        self.call_within(params.wait_granted(), method, path, params, body).await
+    }
+
+    /// As any call, for an answer that may take this much longer.
+    pub(crate) async fn call_within(
+        &self,
+        longer: Duration,
+        method: Method,
+        path: &str,
+        params: &QueryParams,
+        body: Bytes,
+    ) -> Result<Response, Error> {
         let request = self.request(method, path, params, body)?;
-        let limit = self.inner.config.answer_timeout + params.wait_granted();
+        let limit = self.inner.config.answer_timeout + longer;
         self.within(limit, self.exchange(path, request)).await
     }
 

@@ -32,6 +32,7 @@ pub mod intention;
 pub mod kv;
 pub mod operator;
 pub mod session;
+pub mod snapshot;
 pub mod status;
 
 pub use address::Address;

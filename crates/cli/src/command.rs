@@ -10,8 +10,8 @@ use crate::client_flags::block_on;
 use crate::output::{self, CommandResult, Failure};
 use crate::{
     agent, catalog, completion, config_entry, connect, control, coordinate, demo, event, help,
-    info, intention, join, keyring, kv, lock, maintenance, members, operator, service, validate,
-    version, watch,
+    info, intention, join, keyring, kv, lock, maintenance, members, operator, service, snapshot,
+    validate, version, watch,
 };
 
 /// Connect, secure and observe services: registry, discovery, key-value store and service mesh.
@@ -82,6 +82,9 @@ enum Command {
     /// Register services with the local agent.
     #[command(subcommand)]
     Services(service::Command),
+    /// Save, restore and look into snapshots of the servers' state.
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Check configuration files as the agent would.
     Validate(validate::Args),
     /// Show the version of this program.
@@ -183,6 +186,7 @@ fn run(program: &str, command: Command) -> CommandResult {
         Command::Reload(args) => control::reload(&args),
         Command::Rtt(args) => coordinate::run(&args),
         Command::Services(command) => service::run(command),
+        Command::Snapshot(command) => snapshot::run(command),
         Command::Validate(args) => validate::run(&args),
         Command::Version(args) => version::run(&args),
         Command::Watch(args) => watch::run(&args),

@@ -35,6 +35,7 @@ mod maintenance;
 mod members;
 mod operator;
 mod service;
+mod snapshot;
 mod validate;
 mod version;
 mod watch;

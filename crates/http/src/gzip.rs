@@ -28,7 +28,7 @@ pub(crate) fn is_accepted(headers: &HeaderMap) -> bool {
 pub(crate) async fn compress(mut response: Response) -> Response {
     let body = match response.body_mut() {
         Body::Whole(body) if !body.is_empty() => std::mem::take(body),
-        Body::Whole(_) | Body::Parts(_) => return response,
+        Body::Whole(_) | Body::Parts(_) | Body::Archive(_) => return response,
     };
     let plain = body.clone();
     let compressed = if body.len() <= INLINE_BYTES_MAX {

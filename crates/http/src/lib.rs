@@ -45,6 +45,7 @@ mod intention;
 mod kv;
 mod operator;
 mod session;
+mod snapshot;
 mod status;
 
 pub use routes::{Access, Resource, Right, permissions};

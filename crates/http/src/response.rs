@@ -1,6 +1,5 @@
 //! Answers: their body, and the headers that say how an answer was come by.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -33,21 +32,26 @@ pub(crate) enum Body {
     Whole(Bytes),
     /// Parts as they come; ends when their sender goes.
     Parts(mpsc::Receiver<Bytes>),
+    /// An archive as it comes. A failure cuts the answer off, so that it is not taken for whole.
+    Archive(rpc::Chunks),
 }
 
 impl body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = model::error::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Parts(parts) => {
                 parts.poll_recv(context).map(|part| part.map(|part| Ok(Frame::data(part))))
+            }
+            Self::Archive(chunks) => {
+                chunks.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
             }
         }
     }
@@ -59,7 +63,7 @@ impl body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Parts(_) => SizeHint::new(),
+            Self::Parts(_) | Self::Archive(_) => SizeHint::new(),
         }
     }
 }

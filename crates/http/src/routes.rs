@@ -15,7 +15,7 @@ use crate::request::Request;
 use crate::response::Response;
 use crate::{
     agent_check, agent_connect, agent_info, agent_service, ca, catalog, config_entry, coordinate,
-    event, health, intention, kv, operator, session, status,
+    event, health, intention, kv, operator, session, snapshot, status,
 };
 
 pub(crate) type Pending<'a> = Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send + 'a>>;
@@ -194,6 +194,9 @@ const ROUTES: &[Route] = routes! {
 
     GET "/v1/status/leader" status::leader, OPEN;
     GET "/v1/status/peers" status::peers, OPEN;
+
+    GET "/v1/snapshot" snapshot::save, OPERATOR_WRITE;
+    PUT "/v1/snapshot" snapshot::restore, OPERATOR_WRITE;
 
     GET "/v1/connect/ca/roots" ca::roots, OPEN;
     GET "/v1/connect/ca/configuration" ca::configuration, OPERATOR_READ;

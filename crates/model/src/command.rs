@@ -10,6 +10,7 @@ use crate::intention::IntentionRequest;
 use crate::kv::KvRequest;
 use crate::operator::AutopilotRequest;
 use crate::session::SessionRequest;
+use crate::snapshot::RestoreChunk;
 
 /// A change, judged before it enters the log and applied by its content and index alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub enum Command {
     Autopilot(AutopilotRequest),
     /// Forgets deletions up to this index.
     ReapTombstones(u64),
+    /// A piece of a state that replaces this one.
+    Restore(RestoreChunk),
 }
 
 /// What applying a command came to.

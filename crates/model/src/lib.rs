@@ -29,6 +29,7 @@ pub mod node;
 pub mod operator;
 pub mod service;
 pub mod session;
+pub mod snapshot;
 
 pub mod definition;
 pub mod spiffe;

@@ -30,12 +30,15 @@ pub enum Topic {
     ConfigEntries,
     Coordinates,
     Autopilot,
+    /// All of the above: the whole state was replaced. Touched, never watched.
+    Everything,
 }
 
 impl Topic {
     /// Whether a change of `touched` concerns who watches `self`.
     pub fn is_woken_by(&self, touched: &Self) -> bool {
         match (self, touched) {
+            (_, Self::Everything) => true,
             (Self::KeyPrefix(prefix), Self::Key(key)) => key.starts_with(prefix.as_str()),
             // A deleted tree concerns the watchers below, at and above it.
             (Self::Key(key), Self::KeyPrefix(tree)) => key.starts_with(tree.as_str()),

@@ -300,7 +300,7 @@ impl Remote {
             Command::ConfigEntry(request) => config_entry::send(self, request, token).await,
             Command::Coordinates(updates) => coordinate::send(self, updates, token).await,
             Command::Autopilot(request) => operator::send_autopilot(self, request, token).await,
-            Command::Ca(_) | Command::ReapTombstones(_) => {
+            Command::Ca(_) | Command::ReapTombstones(_) | Command::Restore(_) => {
                 Err(Error::invalid("only servers change this"))
             }
         }

@@ -38,6 +38,8 @@ mod query;
 mod reply_cache;
 mod watch;
 
+mod backup;
+
 mod ca;
 pub use ca::CaSettings;
 

@@ -57,6 +57,7 @@ impl Shared {
         }
         let _waiter = Waiter::enter(self)?;
         let deadline = Instant::now() + self.wait(options.max_wait);
+        let restored_at = self.state.load().restored_at();
         loop {
             let mut listening = self.registry.listen(&answered.topics);
             // Registered first, looked again second: a change in between is seen here.
@@ -78,8 +79,10 @@ impl Shared {
                 }
             }
             drop(listening);
+            // An index given out by another cluster may be above all that comes after a restore.
+            let is_replaced = self.state.load().restored_at() != restored_at;
             answered = self.read(&query, &options.filter)?;
-            if answered.index > options.min_index {
+            if answered.index > options.min_index || is_replaced {
                 self.confirm(options.consistency).await?;
                 return Ok(self.answer(&answered, &options));
             }

@@ -14,15 +14,16 @@ use model::error::{Error, ErrorKind};
 use model::event::UserEvent;
 use model::keyring::{KeyringRequest, KeyringResponse};
 use model::operator::{OperatorReply, OperatorRequest};
-use model::query::{Query, QueryOptions, Token};
+use model::query::{Consistency, Query, QueryOptions, Token};
 use model::session::Session;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use replica::duty::Member;
 use replica::{Input, Leadership, Membership, Peer, Replica, ReplicaConfig, Snapshot};
-use rpc::{Answer, Cluster, Pending, Status};
+use rpc::{Answer, Archive, Chunks, Cluster, Pending, Status};
 use state::State;
 
+use crate::backup::{self, Backups};
 use crate::bootstrap;
 use crate::ca::Authority;
 use crate::config::{Bootstrap, ServerConfig};
@@ -50,9 +51,10 @@ pub enum StartError {
 
 /// A running server. Dropping it stops it.
 pub struct Server {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     authority: Arc<Authority>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) backups: Backups,
 }
 
 /// How long an orderly stop waits for another server to take over, in ticks of consensus: the
@@ -131,7 +133,12 @@ impl Server {
             // Ends with the server.
             runtime.spawn(bootstrap::run(shared.clone(), expect));
         }
-        Ok(Self { shared, authority, thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            shared,
+            authority,
+            thread: Mutex::new(Some(thread)),
+            backups: Backups::default(),
+        })
     }
 
     /// Consensus id of this server, which gossip tells the others.
@@ -333,6 +340,14 @@ impl Cluster for Server {
             Some(pools) => pools.keyring(request),
             None => no_pools(),
         }
+    }
+
+    fn save_snapshot(&self, consistency: Consistency, _token: Token) -> Pending<'_, Archive> {
+        Box::pin(backup::save(self, consistency))
+    }
+
+    fn restore_snapshot(&self, archive: Chunks, token: Token) -> Pending<'_, ()> {
+        Box::pin(backup::restore(self, archive, token))
     }
 
     fn version(&self) -> Option<u64> {

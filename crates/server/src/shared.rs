@@ -172,8 +172,13 @@ impl Shared {
 
     /// Shows readers `state`, then wakes who watches what it changed. Returns how many topics fired.
     pub(crate) fn publish(&self, state: State, touched: &[Topic]) -> usize {
-        self.state.store(Arc::new(state));
+        let restored_at = state.restored_at();
+        let before = self.state.swap(Arc::new(state));
         self.version.fetch_add(1, Ordering::Release);
+        if before.restored_at() != restored_at {
+            // Whoever saw to the state before looks at this one.
+            self.leadership_changed.notify(usize::MAX);
+        }
         self.registry.wake(touched)
     }
 

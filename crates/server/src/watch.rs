@@ -62,9 +62,7 @@ impl Registry {
     pub(crate) fn wake_all(&self) {
         let events: Vec<_> = {
             let watched = self.watched.lock();
-            let cells = watched.exact.values();
-            let cells = cells.chain(watched.keys.values()).chain(watched.prefixes.values());
-            cells.map(|cell| cell.event.clone()).collect()
+            watched.cells().map(|cell| cell.event.clone()).collect()
         };
         for event in events {
             event.notify(usize::MAX);
@@ -137,8 +135,13 @@ impl Watched {
                     .filter(|_| !tree.is_empty())
                     .for_each(&mut add);
             }
+            Topic::Everything => self.cells().for_each(&mut add),
             other => self.exact.get(other).into_iter().for_each(&mut add),
         }
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.exact.values().chain(self.keys.values()).chain(self.prefixes.values())
     }
 
     /// Cells of the registered prefixes of `key` up to `length_max` bytes.
@@ -218,6 +221,7 @@ mod tests {
             Topic::KeyPrefix(text("a/b/c")),
             Topic::KeyPrefix(text("é")),
             Topic::KeyPrefix(text("b")),
+            Topic::Everything,
         ]
     }
 
@@ -243,8 +247,9 @@ mod tests {
                     watched.is_woken_by(touched),
                     "{watched:?} by {touched:?}"
                 );
-                let is_everything = *touched == Topic::KeyPrefix(String::new());
-                assert_eq!(is_woken(&mut bystander), is_everything);
+                let is_every_key = *touched == Topic::KeyPrefix(String::new());
+                let reaches_all = is_every_key || *touched == Topic::Everything;
+                assert_eq!(is_woken(&mut bystander), reaches_all);
             }
         }
     }

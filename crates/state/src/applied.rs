@@ -15,6 +15,8 @@ pub struct Applied {
     pub released_locks: Vec<(String, GoDuration)>,
     /// Ids of sessions that ended, by request or because a check, service or node of theirs did.
     pub ended_sessions: Vec<String>,
+    /// The whole state was replaced; what was known beside the one before holds no more.
+    pub is_replaced: bool,
 }
 
 /// Gathers the consequences of one command while the tables change.
@@ -24,11 +26,18 @@ pub(crate) struct Change {
     pub(crate) touched: Vec<Topic>,
     pub(crate) released_locks: Vec<(String, GoDuration)>,
     pub(crate) ended_sessions: Vec<String>,
+    pub(crate) is_replaced: bool,
 }
 
 impl Change {
     pub(crate) fn at(index: u64) -> Self {
-        Self { index, touched: Vec::new(), released_locks: Vec::new(), ended_sessions: Vec::new() }
+        Self {
+            index,
+            touched: Vec::new(),
+            released_locks: Vec::new(),
+            ended_sessions: Vec::new(),
+            is_replaced: false,
+        }
     }
 
     pub(crate) fn touch(&mut self, topic: Topic) {
@@ -40,10 +49,10 @@ impl Change {
             self.touched.sort_unstable();
             self.touched.dedup();
         }
-        let Self { index: _, touched, released_locks, ended_sessions } = self;
+        let Self { index: _, touched, released_locks, ended_sessions, is_replaced } = self;
         if matches!(outcome, Outcome::Refused(_)) {
             assert!(touched.is_empty(), "a refused command changes nothing");
         }
-        Applied { outcome, touched, released_locks, ended_sessions }
+        Applied { outcome, touched, released_locks, ended_sessions, is_replaced }
     }
 }

@@ -58,7 +58,7 @@ impl State {
         if roots.iter().filter(|root| root.active).count() != 1 {
             return Err(Outcome::Refused("there must be exactly one active CA root".into()));
         }
-        if self.indexes.get(Table::CaRoots) != expected_index {
+        if self.ca_roots_index() != expected_index {
             return Err(Outcome::Applied(false));
         }
         Ok(())

@@ -89,9 +89,10 @@ impl State {
         self.ca_roots.clone()
     }
 
-    /// The index a compare-and-set of the roots must name.
+    /// The index a compare-and-set of the roots must name. One planned before a restore fails
+    /// after it.
     pub fn ca_roots_index(&self) -> u64 {
-        self.indexes.get(Table::CaRoots)
+        self.indexes.get(Table::CaRoots).max(self.restored_at)
     }
 
     pub fn ca_config(&self) -> Option<&Arc<CaConfiguration>> {

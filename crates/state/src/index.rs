@@ -45,6 +45,14 @@ impl Table {
     ];
 }
 
+impl Table {
+    /// Whether Consul numbers the changes of the same table under the same name.
+    pub(crate) fn is_shared(self) -> bool {
+        let ours = [Self::Reaped, Self::CaConfig, Self::Autopilot, Self::MeshExtinction];
+        !ours.contains(&self)
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Indexes([u64; Table::ALL.len()]);
 

@@ -28,12 +28,18 @@ mod session;
 
 mod getters;
 mod read;
+
+mod opaque;
+mod restore;
 mod snapshot;
+
+pub mod archive;
 
 #[cfg(test)]
 mod tests;
 
 pub use applied::Applied;
+pub use opaque::OpaqueRecord;
 pub use read::Read;
 pub use snapshot::{SNAPSHOT_VERSION, SnapshotError};
 pub use tables::State;

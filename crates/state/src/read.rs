@@ -62,14 +62,14 @@ impl State {
             Query::AutopilotConfiguration => self.read_autopilot(),
         };
         // Clients would wait on 0 without end.
-        read.index = read.index.max(1);
+        read.index = read.index.max(self.restored_at).max(1);
         read
     }
 
     /// True only if nothing `topics` cover has changed after `index`. Looks up a few indexes and
     /// scans nothing, so it may say false although nothing has changed.
     pub fn is_unchanged_since(&self, topics: &[Topic], index: u64) -> bool {
-        topics.iter().all(|topic| self.last_change(topic) <= index)
+        self.restored_at <= index && topics.iter().all(|topic| self.last_change(topic) <= index)
     }
 
     /// An index at or after the last change `topic` covers.
@@ -100,6 +100,7 @@ impl State {
             Topic::ConfigEntries => self.indexes.get(Table::ConfigEntries),
             Topic::Coordinates => self.indexes.get(Table::Coordinates),
             Topic::Autopilot => self.indexes.get(Table::Autopilot),
+            Topic::Everything => self.index,
         }
     }
 }

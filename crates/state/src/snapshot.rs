@@ -20,15 +20,19 @@ use model::node::Node;
 use model::operator::AutopilotConfiguration;
 use model::service::NodeService;
 use model::session::Session;
+use model::snapshot::RESTORE_BYTES_MAX;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
-use crate::State;
 use crate::index::Table;
 use crate::name::{Name, fold, name};
+use crate::restore::Staged;
+use crate::{OpaqueRecord, State};
 
-/// Version of the stream's form, in its header.
-pub const SNAPSHOT_VERSION: u32 = 1;
+/// Version of the stream's form, in its header. The one before, which had no records of its own
+/// kind but the trailer, is still read.
+pub const SNAPSHOT_VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"lictorst";
 
@@ -47,11 +51,20 @@ const CA_PROVIDER_STATE: u8 = 14;
 const CA_CONFIG: u8 = 15;
 const INDEX: u8 = 16;
 const CONFIG_ENTRY: u8 = 22;
-/// Ours alone: the last record.
+/// Ours alone from here on. A piece of a restore under way.
+const STAGED: u8 = 253;
+/// A record without a noun here, under its own type number.
+const OPAQUE: u8 = 254;
+/// The last record.
 const TRAILER: u8 = 255;
 
+/// Type, length and checksum before each record.
+const FRAME_HEAD_BYTES: usize = 9;
+/// Read at once.
+const PIECE_BYTES_MAX: usize = 64 * 1024;
+
 /// Prefixes of the keys of index records that belong to one service name.
-const SERVICE_INDEX: &str = "service.";
+pub(crate) const SERVICE_INDEX: &str = "service.";
 const MESH_INDEX: &str = "mesh.";
 
 /// Why a snapshot was not read. Nothing of it is used then.
@@ -65,30 +78,32 @@ pub enum SnapshotError {
     Version(u32),
     #[error("the snapshot is damaged: {0}")]
     Damaged(String),
+    #[error("the state is larger than {RESTORE_BYTES_MAX} bytes, the most that can be restored")]
+    TooLarge,
 }
 
 /// A node alone, or with one of its services or checks. Indexes beside it are the node's.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Registration {
-    datacenter: String,
+pub(crate) struct Registration {
+    pub(crate) datacenter: String,
     #[serde(rename = "ID")]
-    id: String,
-    node: String,
-    address: String,
-    tagged_addresses: Meta,
-    node_meta: Meta,
-    service: Option<Arc<NodeService>>,
-    check: Option<Arc<HealthCheck>>,
-    create_index: u64,
-    modify_index: u64,
+    pub(crate) id: String,
+    pub(crate) node: String,
+    pub(crate) address: String,
+    pub(crate) tagged_addresses: Meta,
+    pub(crate) node_meta: Meta,
+    pub(crate) service: Option<Arc<NodeService>>,
+    pub(crate) check: Option<Arc<HealthCheck>>,
+    pub(crate) create_index: u64,
+    pub(crate) modify_index: u64,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct IndexRecord {
-    key: String,
-    value: u64,
+pub(crate) struct IndexRecord {
+    pub(crate) key: String,
+    pub(crate) value: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,6 +111,25 @@ struct IndexRecord {
 struct Trailer {
     last_index: u64,
     records: u64,
+    #[serde(default)]
+    offset: u64,
+    #[serde(default)]
+    restored_at: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Opaque {
+    kind: u8,
+    value: ByteBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StagedPiece {
+    #[serde(rename = "ID")]
+    id: String,
+    bytes: ByteBuf,
 }
 
 impl State {
@@ -155,74 +189,45 @@ impl State {
         for (service, row) in &self.mesh {
             out.index(format!("{MESH_INDEX}{service}"), row.index)?;
         }
-        out.record(TRAILER, &Trailer { last_index: self.index, records: out.records })?;
+        for OpaqueRecord { kind, value } in &self.opaque {
+            let value = ByteBuf::from(value.to_vec());
+            out.record(OPAQUE, &Opaque { kind: *kind, value })?;
+        }
+        if let Some(staged) = &self.staged {
+            for piece in &staged.pieces {
+                let (id, bytes) = (staged.id.clone(), ByteBuf::from(piece.to_vec()));
+                out.record(STAGED, &StagedPiece { id, bytes })?;
+            }
+        }
+        let Self { index: last_index, offset, restored_at, .. } = *self;
+        out.record(TRAILER, &Trailer { last_index, records: out.records, offset, restored_at })?;
         let whole = out.whole.clone().finalize();
         out.bytes(&whole.to_le_bytes())
     }
 
     /// Reads what [`State::write_snapshot`] wrote, and nothing after it.
     pub fn read_snapshot(input: &mut impl Read) -> Result<Self, SnapshotError> {
-        let mut input = Reader { input, whole: Hasher::new(), records: 0 };
-        if input.bytes::<8>().map_err(|_| SnapshotError::Foreign)? != *MAGIC {
-            return Err(SnapshotError::Foreign);
-        }
-        match u32::from_le_bytes(input.bytes()?) {
-            SNAPSHOT_VERSION => {}
-            other => return Err(SnapshotError::Version(other)),
-        }
-        let (mut state, mut roots) = (Self::new(), Vec::new());
+        let mut decoder = Decoder::new();
+        // Grown as bytes arrive: a damaged length must not reserve memory for nothing.
+        let mut piece = vec![0; PIECE_BYTES_MAX];
         loop {
-            let (kind, payload) = input.record()?;
-            match kind {
-                REGISTRATION => state.restore_registration(decode(&payload)?)?,
-                KV => {
-                    let entry: DirEntry = decode(&payload)?;
-                    state.insert_entry(Name::from(entry.key.as_str()), Arc::new(entry));
-                }
-                SESSION => state.insert_session(Arc::new(decode::<Session>(&payload)?)),
-                TOMBSTONE => {
-                    let DirEntry { key, modify_index, .. } = decode(&payload)?;
-                    state.tombstones.insert(key.into(), modify_index);
-                }
-                INTENTION => state.insert_intention(Arc::new(decode::<Intention>(&payload)?)),
-                CA_ROOT => roots.push(decode::<CaRoot>(&payload)?),
-                CA_PROVIDER_STATE => {
-                    let provider: CaProviderState = decode(&payload)?;
-                    let id = Name::from(provider.id.as_str());
-                    state.ca_provider_states.insert(id, Arc::new(provider));
-                }
-                CA_CONFIG => state.insert_config(decode::<CaConfiguration>(&payload)?),
-                CONFIG_ENTRY => {
-                    state.insert_config_entry(decode::<TaggedConfigEntry>(&payload)?.into());
-                }
-                COORDINATES => {
-                    for coordinate in decode::<Vec<NodeCoordinate>>(&payload)? {
-                        state.insert_coordinate(coordinate);
-                    }
-                }
-                AUTOPILOT => {
-                    state.autopilot = Some(Arc::new(decode::<AutopilotConfiguration>(&payload)?));
-                }
-                INDEX => state.restore_index(&decode(&payload)?)?,
-                TRAILER => {
-                    let Trailer { last_index, records } = decode(&payload)?;
-                    let whole = input.whole.clone().finalize();
-                    if records + 1 != input.records || input.bytes()? != whole.to_le_bytes() {
-                        return Err(damaged("records are missing or out of place"));
-                    }
-                    state.index = last_index;
-                    break;
-                }
-                other => return Err(damaged(format!("unknown record type {other}"))),
+            let missing = decoder.missing().min(PIECE_BYTES_MAX);
+            if missing == 0 {
+                return decoder.finish();
+            }
+            match input.read(&mut piece[..missing]) {
+                Ok(0) => return decoder.finish(),
+                Ok(length) => decoder.feed(&piece[..length])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        if !roots.is_empty() {
-            state.insert_roots(roots);
-        }
-        Ok(state)
     }
 
-    fn restore_registration(&mut self, record: Registration) -> Result<(), SnapshotError> {
+    pub(crate) fn restore_registration(
+        &mut self,
+        record: Registration,
+    ) -> Result<(), SnapshotError> {
         let Registration {
             datacenter,
             id,
@@ -288,7 +293,7 @@ impl State {
 }
 
 impl Registration {
-    fn of(node: &Node) -> Self {
+    pub(crate) fn of(node: &Node) -> Self {
         let Node {
             id,
             name,
@@ -343,48 +348,202 @@ impl<W: Write> Writer<'_, W> {
     }
 }
 
-struct Reader<'a, R> {
-    input: &'a mut R,
+/// Reads a state from its stream in pieces of any length.
+#[derive(Clone)]
+pub(crate) struct Decoder {
+    state: State,
+    /// Put in place together, at the end.
+    roots: Vec<CaRoot>,
+    /// Came and not read yet: less than one frame.
+    pending: Vec<u8>,
     whole: Hasher,
     records: u64,
+    at: At,
+    /// A restore that was under way is read by a decoder of its own, which expects none.
+    is_nested: bool,
 }
 
-impl<R: Read> Reader<'_, R> {
-    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
-        let mut bytes = [0; N];
-        self.fill(&mut bytes)?;
-        Ok(bytes)
+/// What the next bytes are.
+#[derive(Clone, Copy)]
+enum At {
+    Header,
+    Record,
+    /// Checksum of everything, which was found to be this.
+    End(u32),
+    Behind,
+}
+
+impl Decoder {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: State::new(),
+            roots: Vec::new(),
+            pending: Vec::new(),
+            whole: Hasher::new(),
+            records: 0,
+            at: At::Header,
+            is_nested: false,
+        }
     }
 
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), SnapshotError> {
-        self.input.read_exact(bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => damaged("it ends early"),
-            _ => SnapshotError::Io(error),
-        })?;
-        self.whole.update(bytes);
+    /// How many bytes are known to come still; 0 behind the end.
+    fn missing(&self) -> usize {
+        self.frame_bytes(&self.pending) - self.pending.len()
+    }
+
+    /// Length of the frame that begins with `bytes`, or of so much of it that tells more.
+    fn frame_bytes(&self, bytes: &[u8]) -> usize {
+        match (self.at, bytes.get(1..5)) {
+            (At::Header, _) => MAGIC.len() + 4,
+            (At::Record, Some(length)) if bytes.len() >= FRAME_HEAD_BYTES => {
+                FRAME_HEAD_BYTES + number(length) as usize
+            }
+            (At::Record, _) => FRAME_HEAD_BYTES,
+            (At::End(_), _) => 4,
+            (At::Behind, _) => 0,
+        }
+    }
+
+    /// Takes in the next bytes of the stream.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.extend_from_slice(bytes);
+        let mut rest = pending.as_slice();
+        while !matches!(self.at, At::Behind) {
+            if matches!(self.at, At::Record) && rest.len() >= FRAME_HEAD_BYTES {
+                let length = number(&rest[1..5]);
+                if length > RECORD_BYTES_MAX {
+                    return Err(damaged("a record exceeds the longest"));
+                }
+            }
+            let length = self.frame_bytes(rest);
+            if rest.len() < length {
+                break;
+            }
+            let (frame, behind) = rest.split_at(length);
+            self.frame(frame)?;
+            rest = behind;
+        }
+        if matches!(self.at, At::Behind) && !rest.is_empty() {
+            return Err(damaged("something follows its end"));
+        }
+        self.pending = rest.to_vec();
         Ok(())
     }
 
-    fn record(&mut self) -> Result<(u8, Vec<u8>), SnapshotError> {
-        let [kind] = self.bytes()?;
-        let length = u32::from_le_bytes(self.bytes()?);
-        let expected = u32::from_le_bytes(self.bytes()?);
-        if length > RECORD_BYTES_MAX {
-            return Err(damaged("a record exceeds the longest"));
+    fn frame(&mut self, frame: &[u8]) -> Result<(), SnapshotError> {
+        match self.at {
+            At::Header => {
+                let (magic, version) = frame.split_at(MAGIC.len());
+                if magic != MAGIC {
+                    return Err(SnapshotError::Foreign);
+                }
+                match number(version) {
+                    1..=SNAPSHOT_VERSION => self.at = At::Record,
+                    other => return Err(SnapshotError::Version(other)),
+                }
+                self.whole.update(frame);
+                Ok(())
+            }
+            At::Record => {
+                self.whole.update(frame);
+                self.records += 1;
+                let (head, payload) = frame.split_at(FRAME_HEAD_BYTES);
+                if checksum(head[0], payload) != number(&head[5..]) {
+                    return Err(damaged(format!("checksum of record {}", self.records)));
+                }
+                self.record(head[0], payload)
+            }
+            At::End(whole) if number(frame) == whole => {
+                self.at = At::Behind;
+                Ok(())
+            }
+            At::End(_) | At::Behind => Err(damaged("records are missing or out of place")),
         }
-        // Grown as bytes arrive: a damaged length must not reserve memory for nothing.
-        let mut payload = Vec::new();
-        (&mut *self.input).take(u64::from(length)).read_to_end(&mut payload)?;
-        if payload.len() != length as usize {
-            return Err(damaged("it ends early"));
-        }
-        self.whole.update(&payload);
-        self.records += 1;
-        if checksum(kind, &payload) != expected {
-            return Err(damaged(format!("checksum of record {}", self.records)));
-        }
-        Ok((kind, payload))
     }
+
+    fn record(&mut self, kind: u8, payload: &[u8]) -> Result<(), SnapshotError> {
+        let state = &mut self.state;
+        match kind {
+            REGISTRATION => state.restore_registration(decode(payload)?)?,
+            KV => {
+                let entry: DirEntry = decode(payload)?;
+                state.insert_entry(Name::from(entry.key.as_str()), Arc::new(entry));
+            }
+            SESSION => state.insert_session(Arc::new(decode::<Session>(payload)?)),
+            TOMBSTONE => {
+                let DirEntry { key, modify_index, .. } = decode(payload)?;
+                state.tombstones.insert(key.into(), modify_index);
+            }
+            INTENTION => state.insert_intention(Arc::new(decode::<Intention>(payload)?)),
+            CA_ROOT => self.roots.push(decode::<CaRoot>(payload)?),
+            CA_PROVIDER_STATE => {
+                let provider: CaProviderState = decode(payload)?;
+                let id = Name::from(provider.id.as_str());
+                state.ca_provider_states.insert(id, Arc::new(provider));
+            }
+            CA_CONFIG => state.insert_config(decode::<CaConfiguration>(payload)?),
+            CONFIG_ENTRY => {
+                state.insert_config_entry(decode::<TaggedConfigEntry>(payload)?.into());
+            }
+            COORDINATES => {
+                for coordinate in decode::<Vec<NodeCoordinate>>(payload)? {
+                    state.insert_coordinate(coordinate);
+                }
+            }
+            AUTOPILOT => {
+                state.autopilot = Some(Arc::new(decode::<AutopilotConfiguration>(payload)?));
+            }
+            INDEX => state.restore_index(&decode(payload)?)?,
+            OPAQUE => {
+                let Opaque { kind, value } = decode(payload)?;
+                state.opaque.push_back(OpaqueRecord { kind, value: value.into_vec().into() });
+            }
+            STAGED if !self.is_nested => {
+                let StagedPiece { id, bytes } = decode(payload)?;
+                let staged = state.staged.get_or_insert_with(|| {
+                    let mut staged = Staged::new(id.clone());
+                    staged.decoder.is_nested = true;
+                    Arc::new(staged)
+                });
+                Arc::make_mut(staged).take_in(&bytes)?;
+            }
+            TRAILER => {
+                let Trailer { last_index, records, offset, restored_at } = decode(payload)?;
+                let is_sound = offset <= last_index && restored_at <= last_index;
+                if records + 1 != self.records || !is_sound {
+                    return Err(damaged("records are missing or out of place"));
+                }
+                state.index = last_index;
+                state.offset = offset;
+                state.restored_at = restored_at;
+                self.at = At::End(self.whole.clone().finalize());
+            }
+            other => return Err(damaged(format!("unknown record type {other}"))),
+        }
+        Ok(())
+    }
+
+    /// The state, once all of its stream has come.
+    pub(crate) fn finish(self) -> Result<State, SnapshotError> {
+        match self.at {
+            At::Behind => {}
+            At::Header if !MAGIC.starts_with(&self.pending) || self.pending.len() < MAGIC.len() => {
+                return Err(SnapshotError::Foreign);
+            }
+            At::Header | At::Record | At::End(_) => return Err(damaged("it ends early")),
+        }
+        let Self { mut state, roots, .. } = self;
+        if !roots.is_empty() {
+            state.insert_roots(roots);
+        }
+        Ok(state)
+    }
+}
+
+/// The number in four bytes.
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes.try_into().expect("callers cut out four bytes"))
 }
 
 fn checksum(kind: u8, payload: &[u8]) -> u32 {

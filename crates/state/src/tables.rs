@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::{OrdMap, OrdSet, Vector};
 use model::ca::{CaConfiguration, CaProviderState, CaRoots};
 use model::check::{CheckStatus, HealthCheck};
 use model::command::Command;
@@ -19,11 +19,18 @@ use model::session::Session;
 use crate::applied::{Applied, Change};
 use crate::index::{Indexes, Table};
 use crate::name::Name;
+use crate::opaque::OpaqueRecord;
+use crate::restore::Staged;
 
 /// The whole replicated state at one index.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub(crate) index: u64,
+    /// What a log index lacks to the replicated one. Grows by a restore alone, so that indexes go
+    /// on above all that came with the restored state, however short the log is.
+    pub(crate) offset: u64,
+    /// Index of the last restore; 0 when there was none. No answer has a lower index.
+    pub(crate) restored_at: u64,
     pub(crate) indexes: Indexes,
 
     /// By name.
@@ -71,6 +78,11 @@ pub struct State {
     pub(crate) coordinates: OrdMap<(Name, Name), Arc<NodeCoordinate>>,
     /// `None` until an operator sets it.
     pub(crate) autopilot: Option<Arc<AutopilotConfiguration>>,
+
+    /// Records of archives for which there is no noun here, kept to be written back.
+    pub(crate) opaque: Vector<OpaqueRecord>,
+    /// A restore whose last piece has not come.
+    pub(crate) staged: Option<Arc<Staged>>,
 }
 
 /// A node with all that is registered on it.
@@ -113,7 +125,22 @@ impl State {
         self.index
     }
 
-    /// Applies `command`, the log's entry at `index`, which must be greater than the last one's.
+    /// The replicated index of the log's entry at `log_index`, unless a restore comes before it.
+    pub fn index_of(&self, log_index: u64) -> u64 {
+        log_index + self.offset
+    }
+
+    /// The log's index of the last command applied; 0 before the first.
+    pub fn log_index(&self) -> u64 {
+        self.index - self.offset
+    }
+
+    /// Index of the last restore, which no answer is below; 0 when there was none.
+    pub fn restored_at(&self) -> u64 {
+        self.restored_at
+    }
+
+    /// Applies `command` at its replicated `index`, which must be greater than the last one's.
     pub fn apply(&mut self, index: u64, command: Command) -> Applied {
         assert!(index > self.index, "commands are applied once and in order");
         self.index = index;
@@ -129,6 +156,7 @@ impl State {
             Command::Coordinates(updates) => self.apply_coordinates(updates, &mut change),
             Command::Autopilot(request) => self.apply_autopilot(request, &mut change),
             Command::ReapTombstones(up_to) => self.reap_tombstones(up_to),
+            Command::Restore(chunk) => self.apply_restore(chunk, &mut change),
         };
         change.finish(outcome)
     }

@@ -1,6 +1,8 @@
 //! Random commands: whoever waits is woken, indexes never fall, snapshots lose nothing.
 
+mod archive;
 mod kv_model;
+mod restore;
 mod rules;
 mod snapshot;
 

@@ -81,7 +81,7 @@ fn verify(root: &str, chain: &str, purpose: &str) -> Output {
     openssl(&files, &args)
 }
 
-fn assert_verifies(root: &str, chain: &str, why: &str) {
+pub(crate) fn assert_verifies(root: &str, chain: &str, why: &str) {
     for purpose in ["sslserver", "sslclient"] {
         let output = verify(root, chain, purpose);
         assert_eq!(output.code, Some(0), "{why}, as {purpose}: {output:?}\n{root}\n{chain}");

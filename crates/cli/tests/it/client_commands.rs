@@ -48,6 +48,7 @@ both! {
     keyring: super::keyring(), &[], &[], &[];
     operator: super::operator(), &[], &[], &[];
     leave: super::leave(), &[], &[], &[];
+    snapshot: super::snapshot(), super::SNAPSHOT_FILES, &[], super::SNAPSHOT_WANTED;
 }
 
 const fn wanted(step: &'static str, at: &'static str, reason: &'static str) -> Wanted {
@@ -124,6 +125,40 @@ const KV_FILES: &[(&str, &str)] = &[
     ),
     ("bad.json", r#"[{"key""#),
 ];
+
+const SNAPSHOT_FILES: &[(&str, &str)] = &[("garbage.snap", "no snapshot at all, certainly")];
+const SNAPSHOT_WANTED: &[Wanted] = &[wanted(
+    "snapshot inspect backup.snap",
+    "stdout",
+    "ours lists the records as well, as later versions do",
+)];
+
+fn snapshot() -> Vec<Line> {
+    vec![
+        line("kv put kept x"),
+        // Which index it has is chance.
+        line("snapshot save backup.snap").names_only(),
+        line("snapshot inspect backup.snap").names_only(),
+        line("kv put later x"),
+        line("snapshot restore backup.snap"),
+        line("kv get -keys"),
+        line("snapshot save -stale backup.snap").names_only(),
+        line("snapshot save"),
+        line("snapshot save a b"),
+        line("snapshot save none/backup.snap").code_only(),
+        line("snapshot restore"),
+        line("snapshot restore a b"),
+        line("snapshot restore none.snap"),
+        line("snapshot restore garbage.snap"),
+        line("snapshot inspect"),
+        line("snapshot inspect a b"),
+        line("snapshot inspect none.snap"),
+        line("snapshot inspect garbage.snap"),
+        line("snapshot"),
+        line("snapshot bogus"),
+        line("kv get -keys"),
+    ]
+}
 
 fn kv() -> Vec<Line> {
     vec![

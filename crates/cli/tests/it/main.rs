@@ -16,3 +16,4 @@ mod interop;
 mod mesh;
 mod minted;
 mod restart;
+mod snapshot;

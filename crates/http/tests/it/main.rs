@@ -7,4 +7,5 @@ mod kv;
 mod limits;
 mod members;
 mod mesh;
+mod snapshot;
 mod world;

@@ -88,7 +88,9 @@ pub fn judge(command: Command, context: &mut Context<'_>) -> Result<Judged, Erro
         Command::Coordinates(updates) => Ok(coordinate::judge(updates)),
         Command::Autopilot(_) => Ok(Judged::Propose(command)),
         // Made by this server's own duties and certificate authority.
-        command @ (Command::Ca(_) | Command::ReapTombstones(_)) => Ok(Judged::Propose(command)),
+        command @ (Command::Ca(_) | Command::ReapTombstones(_) | Command::Restore(_)) => {
+            Ok(Judged::Propose(command))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use raft::eraftpb::{ConfChangeV2, EntryType};
 use super::leadership::{fate_unknown, overruled};
 use super::{Proposal, Replica, operate};
 use crate::input::{Effect, HaltCause, Response};
+use crate::judge::LockDelays;
 use crate::{LogEntry, Now, entry, judge};
 
 impl Replica {
@@ -43,8 +44,13 @@ impl Replica {
         };
         let created_session = judge::session::created_id(&command);
         let store = self.node.mut_store();
-        let applied = store.state.apply(entry.index, command);
+        let index = store.state.index_of(entry.index);
+        let applied = store.state.apply(index, command);
         store.applied = entry.index;
+        if applied.is_replaced {
+            self.lock_delays = LockDelays::default();
+            self.duties.take_over(&self.node.store().state, now);
+        }
         self.lock_delays.extend(applied.released_locks, now.mono);
         let state = &self.node.store().state;
         self.duties.session_applied(state, created_session, &applied.ended_sessions, now);

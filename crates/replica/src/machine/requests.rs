@@ -50,7 +50,7 @@ impl Replica {
     }
 
     fn is_session_ending(&self) -> bool {
-        self.session_end_proposed > self.state().index()
+        self.session_end_proposed > self.state().log_index()
     }
 
     /// Judges locks that waited. Whether there were any.

@@ -43,10 +43,12 @@ pub(crate) fn bring_into_being(
     {
         return Ok(Vec::new());
     }
-    // Keys without a root are left from an interrupted start; any root they belong to is lost.
+    // Keys without a root are left from an interrupted start; any root they belong to is lost. So
+    // are keys that do not open: those of a plan made before the state was replaced.
     let id = config.state_id(true);
-    let authority = match state.ca_provider_state(&id) {
-        Some(keys) => BuiltinCa::open(keys, &config, &domain).map_err(provider_fault)?,
+    let left = state.ca_provider_state(&id);
+    let authority = match left.and_then(|keys| BuiltinCa::open(keys, &config, &domain).ok()) {
+        Some(authority) => authority,
         None => BuiltinCa::create(&config, &domain, now).map_err(provider_fault)?,
     };
     let roots = with_new_root(state, authority.ca_root().map_err(provider_fault)?, now);
