@@ -74,21 +74,14 @@ impl Network {
         command
     }
 
+    /// A way in that can be given to other threads.
+    pub fn handle(&self) -> Inside {
+        Inside { switch: self.switch() }
+    }
+
     /// Runs `work` on a thread that reaches every host, from the switch.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let path = Path::new(NAMESPACES).join(self.switch());
-        let namespace = File::open(&path).expect("the namespace of the switch can be opened");
-        thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                    .expect("root may enter a namespace it made");
-                work()
-            });
-            match inside.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+        self.handle().inside(work)
     }
 
     /// From now on nothing `from` sends reaches `to`. The other way stays open.
@@ -131,6 +124,31 @@ impl Network {
 
     fn switch(&self) -> String {
         format!("{}sw", self.prefix)
+    }
+}
+
+/// A way into a network, for as long as that lives.
+#[derive(Clone, Debug)]
+pub struct Inside {
+    switch: String,
+}
+
+impl Inside {
+    /// Runs `work` on a thread that reaches every host, from the switch.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let path = Path::new(NAMESPACES).join(&self.switch);
+        let namespace = File::open(&path).expect("the namespace of the switch can be opened");
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("root may enter a namespace it made");
+                work()
+            });
+            match inside.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
     }
 }
 

@@ -14,6 +14,7 @@ mod house;
 mod identity;
 mod interop;
 mod mesh;
+mod migration;
 mod minted;
 mod restart;
 mod snapshot;
