@@ -16,9 +16,6 @@ use crate::settings::network::Cidr;
 use crate::settings::tls::TlsGroup;
 use crate::sockaddr;
 
-/// Least members gossip tells and servers the consensus counts are whole numbers of this size.
-type Count = u32;
-
 /// Whom to join. Addresses are `host` or `host:port`, templates resolved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Joining {
@@ -59,11 +56,11 @@ pub struct GossipSettings {
 pub struct GossipTiming {
     pub gossip_interval: Duration,
     /// Members told in each round; 0 tells nobody.
-    pub gossip_nodes: Count,
+    pub gossip_nodes: u32,
     pub probe_interval: Duration,
     pub probe_timeout: Duration,
-    pub suspicion_mult: Count,
-    pub retransmit_mult: Count,
+    pub suspicion_mult: u32,
+    pub retransmit_mult: u32,
 }
 
 /// Encryption of gossip.
@@ -86,7 +83,7 @@ pub struct Consensus {
     /// 3 is what is spoken.
     pub protocol: u8,
     /// Scales all timers, 1 to 10; those in [`AgentConfig::raft`](super::AgentConfig::raft) are.
-    pub multiplier: Count,
+    pub multiplier: u32,
     pub snapshot_interval: Duration,
 }
 
@@ -96,7 +93,7 @@ pub enum Bootstrap {
     /// It makes one of itself.
     Alone,
     /// It waits until so many servers know each other, and they make one. At least 2.
-    Expect(Count),
+    Expect(u32),
     /// It waits to be taken in by one.
     Join,
 }
@@ -367,7 +364,7 @@ impl Builder<'_> {
 
     fn gossip_timing(&self, block: &str, gossip: &Gossip) -> Result<GossipTiming, SettingError> {
         let count = |name: &str, number: i64| {
-            Count::try_from(number).map_err(|_| {
+            u32::try_from(number).map_err(|_| {
                 let reason = format!("cannot be {number}; write 0 or more");
                 self.invalid(&format!("{block}.{name}"), reason)
             })
@@ -409,7 +406,7 @@ impl Builder<'_> {
 
     pub(super) fn consensus(&self) -> Consensus {
         let settings = self.settings;
-        let bootstrap = match Count::try_from(settings.bootstrap_expect) {
+        let bootstrap = match u32::try_from(settings.bootstrap_expect) {
             Ok(expected) if expected > 1 => Bootstrap::Expect(expected),
             _ if settings.bootstrap || settings.bootstrap_expect == 1 || self.is_dev => {
                 Bootstrap::Alone
@@ -419,7 +416,7 @@ impl Builder<'_> {
         Consensus {
             bootstrap,
             protocol: 3,
-            multiplier: Count::try_from(settings.performance.raft_multiplier).unwrap_or(1),
+            multiplier: u32::try_from(settings.performance.raft_multiplier).unwrap_or(1),
             snapshot_interval: settings.raft_snapshot_interval.to_std(),
         }
     }
