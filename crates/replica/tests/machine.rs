@@ -7,11 +7,13 @@ use model::duration::GoDuration;
 use model::error::{Error, ErrorKind};
 use model::kv::{DirEntry, KvOp, KvRequest};
 use model::session::{Session, SessionRequest};
+use model::snapshot::RestoreChunk;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use replica::duty::Member;
 use replica::{
     Effect, Input, Membership, Now, Recovered, Replica, ReplicaConfig, RequestId, Response,
+    Snapshot,
 };
 
 struct Machine {
@@ -178,4 +180,80 @@ fn snapshots_are_asked_for_by_number_of_entries() {
         machine.settle();
     }
     assert_eq!(machine.snapshots, 10);
+}
+
+/// What is known beside the state goes with it: delays of locks are forgotten, sessions that came
+/// in have their time to live from then on, and the own node is registered again.
+#[test]
+fn a_restore_forgets_what_was_known_of_the_state_before() {
+    let mut archived = Machine::alone();
+    let (holder, other) = (archived.session("10s", 0), archived.session("", 0));
+    archived.propose(1, kv(KvOp::Lock, &holder));
+    archived.settle();
+    assert_eq!(archived.outcome(1), Outcome::Applied(true));
+    let mut bytes = Vec::new();
+    archived.replica.state().write_snapshot(&mut bytes).unwrap();
+
+    let mut machine = Machine::alone();
+    let before = machine.session("", 60);
+    machine.propose(1, kv(KvOp::Lock, &before));
+    machine.propose(2, Command::Session(SessionRequest::Destroy(before)));
+    machine.settle();
+    let index = machine.replica.state().index();
+    let chunk = RestoreChunk { id: "r".into(), sequence: 0, bytes, is_last: true };
+    machine.propose(3, Command::Restore(chunk));
+    machine.settle();
+    assert_eq!(machine.outcome(3), Outcome::Done);
+    let state = machine.replica.state();
+    assert!(state.index() > index && state.index() > archived.replica.state().index());
+    assert_eq!(state.lock_holder("k"), Some(holder.as_str()));
+
+    // It ends by its time to live, and no delay of before keeps the next from its lock.
+    for _ in 0..30 {
+        machine.wait(Duration::from_secs(1));
+    }
+    assert_eq!(machine.replica.state().lock_holder("k"), None);
+    machine.propose(4, kv(KvOp::Lock, &other));
+    machine.settle();
+    assert_eq!(machine.outcome(4), Outcome::Applied(true));
+}
+
+/// Replicated indexes are above those of the log after a restore, before and after a restart.
+#[test]
+fn a_recovered_replica_goes_on_where_the_restore_led() {
+    let far = {
+        let mut state = state::State::new();
+        state.apply(5000, kv(KvOp::Set, ""));
+        let mut bytes = Vec::new();
+        state.write_snapshot(&mut bytes).unwrap();
+        bytes
+    };
+    let config = ReplicaConfig { snapshot_threshold: 1, ..ReplicaConfig::new(1, "dc1") };
+    let mut machine = Machine::new(config.clone(), vec![1]);
+    let (first, rest) = far.split_at(20);
+    for (sequence, (bytes, is_last)) in [(first, false), (rest, true)].into_iter().enumerate() {
+        let (sequence, bytes) = (sequence as u64, bytes.to_vec());
+        let chunk = RestoreChunk { id: "r".into(), sequence, bytes, is_last };
+        machine.propose(sequence, Command::Restore(chunk));
+        machine.settle();
+        assert_eq!(machine.outcome(sequence), Outcome::Done);
+    }
+    machine.propose(9, kv(KvOp::Delete, ""));
+    machine.settle();
+    let state = machine.replica.state();
+    assert!(state.index() > 5001, "{}", state.index());
+    let log_index = state.log_index();
+    assert!(log_index < 100);
+    // What is on disk is what the state tells of itself.
+    let mut bytes = Vec::new();
+    state.write_snapshot(&mut bytes).unwrap();
+    let snapshot = Snapshot {
+        index: log_index,
+        term: machine.replica.leadership().term,
+        membership: Membership { voters: vec![1], ..Membership::default() },
+        state: state::State::read_snapshot(&mut bytes.as_slice()).unwrap(),
+    };
+    let recovered = Recovered { snapshot: Some(snapshot), ..Recovered::default() };
+    let again = Replica::new(config, recovered, StdRng::seed_from_u64(2)).unwrap();
+    assert_eq!(again.state().index_of(log_index + 1), state.index() + 1);
 }

@@ -51,13 +51,13 @@ impl Shared {
             options.consistency = Consistency::Default;
         }
         self.confirm(options.consistency).await?;
+        let restored_at = self.state.load().restored_at();
         let mut answered = self.read(&query, &options.filter)?;
         if options.min_index == 0 || answered.index > options.min_index {
             return Ok(self.answer(&answered, &options));
         }
         let _waiter = Waiter::enter(self)?;
         let deadline = Instant::now() + self.wait(options.max_wait);
-        let restored_at = self.state.load().restored_at();
         loop {
             let mut listening = self.registry.listen(&answered.topics);
             // Registered first, looked again second: a change in between is seen here.
