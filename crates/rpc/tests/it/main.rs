@@ -5,5 +5,6 @@ mod fake;
 mod hostile;
 mod loopback;
 mod real;
+mod recorded;
 mod samples;
 mod secured;
