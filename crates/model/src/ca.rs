@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::opaque;
 use crate::time::Timestamp;
-use crate::wire::{is_default, null_as_default};
+use crate::wire::{empty_as_nil, is_default, null_as_default};
 
 /// One root certificate, as `/v1/connect/ca/roots` shows it. Never holds a private key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub struct CaConfiguration {
     pub provider: String,
     #[serde(with = "opaque")]
     pub config: BTreeMap<String, Value>,
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(serialize_with = "empty_as_nil", deserialize_with = "null_as_default")]
     pub state: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "is_default")]
     pub force_without_cross_signing: bool,

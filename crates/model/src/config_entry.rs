@@ -116,19 +116,41 @@ impl<'de> Deserialize<'de> for ConfigEntry {
 }
 
 impl ConfigEntry {
+    /// An entry in its binary form, wrapped or not, which tells its kind itself.
     fn from_binary(bytes: &[u8]) -> Result<Self, DecodeError> {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "PascalCase", default)]
         struct OfKind {
             kind: String,
         }
-        let wrapped = msgpack::from_slice::<serde_bytes::ByteBuf>(bytes);
-        let map = wrapped.as_ref().map_or(bytes, |inside| inside.as_slice());
-        match msgpack::from_slice::<OfKind>(map)?.kind.as_str() {
-            PROXY_DEFAULTS => msgpack::from_slice(map).map(Self::ProxyDefaults),
-            SERVICE_DEFAULTS => msgpack::from_slice(map).map(Self::ServiceDefaults),
+        let kind = unwrapped(bytes, |map| msgpack::from_slice::<OfKind>(map))?.kind;
+        Self::of_kind(&kind, bytes)
+    }
+
+    /// The same for an entry of which `kind` is known otherwise; it may lack its own.
+    fn of_kind(kind: &str, bytes: &[u8]) -> Result<Self, DecodeError> {
+        unwrapped(bytes, |map| match kind {
+            PROXY_DEFAULTS => {
+                let entry: ProxyDefaults = msgpack::from_slice(map)?;
+                Ok(Self::ProxyDefaults(ProxyDefaults { kind: kind.to_owned(), ..entry }))
+            }
+            SERVICE_DEFAULTS => {
+                let entry: ServiceDefaults = msgpack::from_slice(map)?;
+                Ok(Self::ServiceDefaults(ServiceDefaults { kind: kind.to_owned(), ..entry }))
+            }
             other => Err(DecodeError::Mismatch(invalid_kind(other))),
-        }
+        })
+    }
+}
+
+/// Reads the map that `bytes` are, or that the text they are holds.
+fn unwrapped<T>(
+    bytes: &[u8],
+    read: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    match msgpack::from_slice::<serde_bytes::ByteBuf>(bytes) {
+        Ok(inside) => read(&inside),
+        Err(_) => read(bytes),
     }
 }
 
@@ -141,7 +163,7 @@ pub fn invalid_kind(kind: &str) -> String {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConfigEntryOp {
     #[default]
-    #[serde(rename = "upsert")]
+    #[serde(rename = "upsert", alias = "")]
     Upsert,
     #[serde(rename = "upsert-cas")]
     UpsertCas,
@@ -150,15 +172,12 @@ pub enum ConfigEntryOp {
 }
 
 /// A change of an entry as RPC and snapshots carry it: text that holds its kind, then a map.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ConfigEntryBlob {
-    #[serde(default)]
     pub op: ConfigEntryOp,
-    #[serde(default)]
     pub datacenter: String,
     pub entry: ConfigEntry,
-    #[serde(default)]
     pub token: String,
 }
 
@@ -175,12 +194,23 @@ impl ConfigEntryBlob {
     ///
     /// Errors: `Mismatch` with [`invalid_kind`]'s text for a kind not known here.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct Fields {
+            op: ConfigEntryOp,
+            datacenter: String,
+            entry: Raw,
+            token: String,
+        }
         let mut decoder = Decoder::new(bytes);
         let kind = String::deserialize(&mut decoder)?;
         if ![PROXY_DEFAULTS, SERVICE_DEFAULTS].contains(&kind.as_str()) {
             return Err(DecodeError::Mismatch(invalid_kind(&kind)));
         }
-        Self::deserialize(&mut decoder)
+        let Fields { op, datacenter, entry: Raw(entry), token } =
+            Fields::deserialize(&mut decoder)?;
+        let entry = ConfigEntry::of_kind(&kind, &entry)?;
+        Ok(Self { op, datacenter, entry, token })
     }
 }
 

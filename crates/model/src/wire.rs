@@ -12,6 +12,17 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Writes an empty map as `nil` where humans do not read, as Go does with one never made.
+pub(crate) fn empty_as_nil<S: Serializer>(
+    map: &std::collections::BTreeMap<String, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    if map.is_empty() && !serializer.is_human_readable() {
+        return serializer.serialize_none();
+    }
+    serde::Serialize::serialize(map, serializer)
+}
+
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -130,34 +130,36 @@ pub(crate) fn with_meta(rows: &impl Serialize, meta: &QueryMeta) -> Handled {
 pub(crate) fn respond(answer: &Answer) -> Handled {
     let rows = answer.body.binary(rows)?;
     let mut bytes = Vec::with_capacity(128 + rows.len());
-    MergedMap::begin(&mut bytes)
-        .with(&WireMeta::of(&answer.meta))?
-        .with(&msgpack::Raw(rows.to_vec()))?
-        .end()?;
+    MergedMap::begin(&mut bytes).with(&WireMeta::of(&answer.meta))?.with_encoded(&rows)?.end()?;
     Ok(bytes)
+}
+
+/// No rows are `nil`, as they are in Go; some endpoints of agents show the difference.
+fn some<T>(rows: &[T]) -> Option<&[T]> {
+    Some(rows).filter(|rows| !rows.is_empty())
 }
 
 /// A reply's rows as a map of one key.
 fn rows(reply: &Reply) -> Result<Vec<u8>, EncodeError> {
     let row = |name: &'static str, rows: &dyn Rows| rows.under(name);
     match reply {
-        Reply::Nodes(rows) => row("Nodes", rows),
+        Reply::Nodes(rows) => row("Nodes", &some(rows)),
         Reply::Services(rows) => row("Services", rows),
-        Reply::ServiceNodes(rows) => row("ServiceNodes", rows),
+        Reply::ServiceNodes(rows) => row("ServiceNodes", &some(rows)),
         Reply::NodeServices(found) => row("NodeServices", found),
         // Never `nil`: agents look inside without asking.
         Reply::NodeServiceList(found) => row("NodeServices", &found.clone().unwrap_or_default()),
-        Reply::GatewayServices(rows) => row("Services", rows),
-        Reply::Checks(rows) => row("HealthChecks", rows),
-        Reply::Health(rows) => row("Nodes", rows),
-        Reply::KvEntries(rows) => row("Entries", rows),
-        Reply::KvKeys(rows) => row("Keys", rows),
-        Reply::Sessions(rows) => row("Sessions", rows),
-        Reply::Intentions(rows) => row("Intentions", rows),
+        Reply::GatewayServices(rows) => row("Services", &some(rows)),
+        Reply::Checks(rows) => row("HealthChecks", &some(rows)),
+        Reply::Health(rows) => row("Nodes", &some(rows)),
+        Reply::KvEntries(rows) => row("Entries", &some(rows)),
+        Reply::KvKeys(rows) => row("Keys", &some(rows)),
+        Reply::Sessions(rows) => row("Sessions", &some(rows)),
+        Reply::Intentions(rows) => row("Intentions", &some(rows)),
         Reply::IntentionMatches(lists) => row("Matches", lists),
         Reply::CaRoots(roots) => msgpack::to_vec(&**roots),
         Reply::CaConfiguration(config) => msgpack::to_vec(config),
-        Reply::Coordinates(rows) => row("Coordinates", rows),
+        Reply::Coordinates(rows) => row("Coordinates", &some(rows)),
         Reply::AutopilotConfiguration(config) => msgpack::to_vec(&**config),
         // Wrapped in their own way by those who answer with them.
         Reply::ConfigEntry(_) | Reply::ConfigEntries(_) => msgpack::to_vec(&Empty {}),

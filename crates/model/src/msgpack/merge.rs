@@ -29,6 +29,16 @@ impl<'a> MergedMap<'a> {
         Self { bytes, length_at, fields: 0 }
     }
 
+    /// Adds the fields of a map that was encoded before.
+    pub fn with_encoded(mut self, part: &[u8]) -> Result<Self, EncodeError> {
+        let Ok((Head::Map(fields), width)) = head(part) else {
+            return Err(EncodeError("only maps can be merged".to_owned()));
+        };
+        self.bytes.extend_from_slice(&part[width..]);
+        self.fields += fields;
+        Ok(self)
+    }
+
     /// Adds the fields of a struct or map.
     pub fn with(mut self, part: &impl Serialize) -> Result<Self, EncodeError> {
         let start = self.bytes.len();

@@ -45,6 +45,8 @@ pub(crate) struct Fake {
     /// Queries that wait do so until told.
     pub(crate) woken: Notify,
     pub(crate) waiting: std::sync::atomic::AtomicUsize,
+    /// Answers each query with a sample, at once.
+    pub(crate) knows_all: std::sync::atomic::AtomicBool,
 }
 
 impl Fake {
@@ -83,7 +85,9 @@ impl Cluster for Fake {
     fn query(&self, query: Query, options: QueryOptions) -> Pending<'_, Answer> {
         Box::pin(async move {
             let consistency = options.consistency;
-            let waits = options.min_index > 0;
+            let knows_all = self.knows_all.load(std::sync::atomic::Ordering::SeqCst);
+            let waits = options.min_index > 0 && !knows_all;
+            let sample = knows_all.then(|| crate::samples::reply(&query));
             self.queries.lock().push((query, options));
             if waits {
                 self.waiting.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -92,7 +96,11 @@ impl Cluster for Fake {
             }
             let last_contact = std::time::Duration::from_millis(5);
             let meta = QueryMeta { index: 42, last_contact, known_leader: true, consistency };
-            Ok(Answer { meta, body: Body::new(self.next()?) })
+            let reply = match sample {
+                Some(sample) => sample,
+                None => self.next()?,
+            };
+            Ok(Answer { meta, body: Body::new(reply) })
         })
     }
 

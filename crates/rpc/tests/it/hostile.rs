@@ -23,10 +23,10 @@ struct Head<'a> {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct ReplyHead {
-    error: String,
+pub(crate) struct ReplyHead {
+    pub(crate) error: String,
     seq: u64,
-    service_method: String,
+    pub(crate) service_method: String,
 }
 
 #[derive(Serialize)]
@@ -44,20 +44,20 @@ fn request(method: &str, args: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-struct Stranger {
+pub(crate) struct Stranger {
     socket: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Stranger {
-    async fn new(world: &World, first: u8) -> Self {
+    pub(crate) async fn new(world: &World, first: u8) -> Self {
         let mut socket = TcpStream::connect(world.address).await.unwrap();
         // Refused connections may be closed by now.
         let _ = socket.write_u8(first).await;
         Self { socket, buffer: Vec::new() }
     }
 
-    async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         let _ = self.socket.write_all(bytes).await;
     }
 
@@ -76,7 +76,7 @@ impl Stranger {
         }
     }
 
-    async fn reply(&mut self) -> Option<(ReplyHead, Vec<u8>)> {
+    pub(crate) async fn reply(&mut self) -> Option<(ReplyHead, Vec<u8>)> {
         let head = msgpack::from_slice(&self.value().await?).unwrap();
         Some((head, self.value().await?))
     }

@@ -31,7 +31,7 @@ struct World {
     remote: Arc<Remote>,
 }
 
-fn remote_of(agent: &Agent, settings: RemoteSettings) -> Arc<Remote> {
+pub(crate) fn remote_of(agent: &Agent, settings: RemoteSettings) -> Arc<Remote> {
     let remote = Remote::new(settings);
     remote.set_servers(vec![ServerAddress {
         name: "node1".into(),

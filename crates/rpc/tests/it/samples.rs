@@ -14,6 +14,7 @@ use model::keyring::KeyringResponse;
 use model::kv::DirEntry;
 use model::node::Node;
 use model::operator::{ClusterHealth, RaftConfiguration, RaftServer, ServerHealth};
+use model::query::{Query, Reply};
 use model::service::{ConnectProxyConfig, NodeService, ServiceKind, Upstream};
 use model::session::Session;
 use model::time::Timestamp;
@@ -200,5 +201,40 @@ pub(crate) fn keyring() -> KeyringResponse {
         keys: [("a2V5".to_owned(), 2)].into(),
         num_nodes: 2,
         ..KeyringResponse::default()
+    }
+}
+
+/// An answer with something in it.
+pub(crate) fn reply(query: &Query) -> Reply {
+    match query {
+        Query::Nodes { .. } => Reply::Nodes(vec![node()]),
+        Query::Services { .. } => Reply::Services([("web".to_owned(), vec![])].into()),
+        Query::ServiceNodes { .. } => Reply::ServiceNodes(vec![service_node()]),
+        Query::NodeServices { .. } => Reply::NodeServices(Some(node_services())),
+        Query::NodeServiceList { .. } => Reply::NodeServiceList(Some(node_service_list())),
+        Query::GatewayServices { .. } => Reply::GatewayServices(vec![]),
+        Query::NodeChecks { .. } | Query::ServiceChecks { .. } | Query::ChecksInState { .. } => {
+            Reply::Checks(vec![check()])
+        }
+        Query::Health { .. } => Reply::Health(vec![instance(CheckStatus::Passing)]),
+        Query::KvGet { .. } | Query::KvList { .. } => Reply::KvEntries(vec![entry()]),
+        Query::KvKeys { .. } => Reply::KvKeys(vec!["a".into()]),
+        Query::Session { .. } | Query::NodeSessions { .. } | Query::Sessions => {
+            Reply::Sessions(vec![session()])
+        }
+        Query::Intentions | Query::Intention { .. } | Query::IntentionExact { .. } => {
+            Reply::Intentions(vec![intention()])
+        }
+        Query::IntentionMatch { .. } => Reply::IntentionMatches(vec![vec![intention()]]),
+        Query::CaRoots => Reply::CaRoots(roots()),
+        Query::CaConfiguration => Reply::CaConfiguration(Some(Arc::new(ca_configuration()))),
+        Query::ConfigEntry { .. } => Reply::ConfigEntry(Some(Arc::new(proxy_defaults()))),
+        Query::ConfigEntries { .. } => {
+            Reply::ConfigEntries(vec![Arc::new(proxy_defaults()), Arc::new(service_defaults())])
+        }
+        Query::Coordinates | Query::NodeCoordinates { .. } => {
+            Reply::Coordinates(vec![coordinate("n1"), coordinate("agent1")])
+        }
+        Query::AutopilotConfiguration => Reply::AutopilotConfiguration(Arc::default()),
     }
 }
