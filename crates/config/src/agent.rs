@@ -97,6 +97,9 @@ pub struct AgentConfig {
     pub warnings: Vec<String>,
 }
 
+/// What Consul takes for `performance.raft_multiplier` when nothing is written; only shown.
+const RAFT_MULTIPLIER_SHOWN: i64 = 5;
+
 /// Timers of the consensus, already scaled by `performance.raft_multiplier`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaftTiming {
@@ -357,7 +360,7 @@ impl Builder<'_> {
     fn raft_timing(&self) -> RaftTiming {
         let [heartbeat, election, lease] =
             if self.is_dev { [35, 52, 20] } else { [1000, 1000, 500] };
-        let factor = self.settings.performance.raft_multiplier;
+        let factor = self.settings.performance.raft_multiplier.unwrap_or(RAFT_MULTIPLIER_SHOWN);
         let scaled = |millis: i64| GoDuration::from_millis(millis * factor);
         RaftTiming {
             heartbeat_timeout: scaled(heartbeat),

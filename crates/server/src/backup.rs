@@ -27,6 +27,9 @@ const SAVES_MAX: usize = 4;
 const PIECES_MAX: usize = 4;
 /// Longest piece of an archive handed out. Unit: bytes.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
+/// How an archive calls those who vote, and those who do not.
+const VOTER: u8 = 0;
+const NONVOTER: u8 = 1;
 /// How long a reader may take for one piece before its archive is given up.
 const PIECE_WAIT: Duration = Duration::from_secs(60);
 
@@ -152,18 +155,17 @@ fn read(archive: Chunks) -> Result<State, Error> {
 
 fn origin(server: &Server) -> Origin {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let status = server.status();
-    let own = &server.shared.config;
-    let servers = status.peers.into_iter().map(|address| {
-        let is_own = address == own.advertise;
-        let id = own.member.as_ref().filter(|_| is_own).map(|member| member.id.clone());
-        ::archive::Server { suffrage: 0, id: id.unwrap_or_else(|| address.clone()), address }
+    let membership = server.membership();
+    let servers = membership.peers.iter().map(|(id, peer)| ::archive::Server {
+        suffrage: if membership.is_voter(*id) { VOTER } else { NONVOTER },
+        id: peer.node_id.clone(),
+        address: peer.address.clone(),
     });
     Origin {
-        term: status.term,
+        term: server.leadership().term,
         unix_millis: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
         servers: servers.collect(),
-        configuration_index: 1,
+        configuration_index: membership.index,
     }
 }
 

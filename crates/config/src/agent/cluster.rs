@@ -416,7 +416,11 @@ impl Builder<'_> {
         Consensus {
             bootstrap,
             protocol: 3,
-            multiplier: u32::try_from(settings.performance.raft_multiplier).unwrap_or(1),
+            multiplier: settings
+                .performance
+                .raft_multiplier
+                .and_then(|factor| u32::try_from(factor).ok())
+                .unwrap_or(1),
             snapshot_interval: settings.raft_snapshot_interval.to_std(),
         }
     }

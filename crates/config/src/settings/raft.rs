@@ -7,8 +7,9 @@ settings! {
     pub struct Performance {
         /// How long a server that leaves goes on answering.
         leave_drain_time: GoDuration = GoDuration::from_secs(5);
-        /// Scales the consensus timers, 1 (fast) to 10 (patient).
-        raft_multiplier: i64 = 5, check(raft_multiplier);
+        /// Scales the consensus timers, 1 (fast) to 10 (patient). Without it ours are fast, while
+        /// those shown are Consul's, which takes 5.
+        raft_multiplier: Option<i64> = None, check(raft_multiplier);
         /// How long a request waits for a leader.
         rpc_hold_timeout: GoDuration = GoDuration::from_secs(7);
         /// Newer than 1.8, like the rest.
@@ -32,7 +33,8 @@ settings! {
     }
 }
 
-fn raft_multiplier(factor: &i64) -> Result<(), String> {
+fn raft_multiplier(factor: &Option<i64>) -> Result<(), String> {
+    let Some(factor) = factor else { return Ok(()) };
     if (1..=10).contains(factor) {
         return Ok(());
     }
