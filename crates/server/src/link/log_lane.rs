@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::alive::Alive;
 use super::frame::{self, kind};
 use super::hello::{self, Lane};
-use super::{Backoff, Peer, Stream};
+use super::{BACKOFF_MAX, Backoff, Peer, Stream};
 use crate::shared::{Job, Shared};
 
 /// Messages waiting for one server, and the sum of their entries: as much as consensus keeps in
@@ -116,7 +116,7 @@ impl Inbox {
 
 /// Serves the queue for as long as the link lives.
 pub(super) async fn run(shared: Weak<Shared>, peer: Weak<Peer>, mut inbox: Inbox) {
-    let mut backoff = Backoff::new();
+    let mut backoff = Backoff::new(BACKOFF_MAX);
     let mut kept = Kept::default();
     loop {
         // Nobody is dialled before there is something to say.
@@ -132,7 +132,7 @@ pub(super) async fn run(shared: Weak<Shared>, peer: Weak<Peer>, mut inbox: Inbox
         drop(server);
         let ended = match connected {
             Ok(stream) => {
-                backoff = Backoff::new();
+                backoff = Backoff::new(BACKOFF_MAX);
                 write_all(stream, std::mem::take(&mut kept).into_order(), &mut inbox).await
             }
             Err(e) => Err(e),
