@@ -134,3 +134,87 @@ pub(crate) async fn write(
     writer.flush().await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use proptest::prelude::*;
+    use tokio::io::ReadBuf;
+
+    use super::*;
+
+    /// Gives its bytes in pieces of these sizes, over and over.
+    struct Pieces {
+        bytes: Vec<u8>,
+        at: usize,
+        sizes: Vec<usize>,
+        turn: usize,
+    }
+
+    impl AsyncRead for Pieces {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let size = self.sizes[self.turn % self.sizes.len()];
+            let count = size.min(self.bytes.len() - self.at).min(buffer.remaining());
+            buffer.put_slice(&self.bytes[self.at..self.at + count]);
+            self.at += count;
+            self.turn += 1;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn read(bytes: Vec<u8>, sizes: Vec<usize>) -> (Vec<Bytes>, Option<CodecError>) {
+        let mut values = Values::new(Pieces { bytes, at: 0, sizes, turn: 0 });
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut all = Vec::new();
+            loop {
+                match values.next(1000).await {
+                    Ok(Some(value)) => all.push(value),
+                    Ok(None) => return (all, None),
+                    Err(error) => return (all, Some(error)),
+                }
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn values_are_the_same_in_whatever_pieces_they_come(
+            texts in proptest::collection::vec("[a-z]{0,90}", 0..20),
+            sizes in proptest::collection::vec(1usize..50, 1..5),
+        ) {
+            let want: Vec<Vec<u8>> =
+                texts.iter().map(|text| msgpack::to_vec(&[text, text]).unwrap()).collect();
+            let (got, error) = read(want.concat(), sizes);
+            prop_assert!(error.is_none());
+            prop_assert_eq!(got, want);
+        }
+
+        #[test]
+        fn strangers_bytes_end_in_an_error_or_the_end(
+            bytes in proptest::collection::vec(any::<u8>(), 0..600),
+            sizes in proptest::collection::vec(1usize..50, 1..5),
+        ) {
+            let length = bytes.len();
+            let (got, error) = read(bytes, sizes);
+            let taken: usize = got.iter().map(Bytes::len).sum();
+            prop_assert!(taken == length || error.is_some());
+        }
+    }
+
+    #[test]
+    fn too_long_and_cut_off() {
+        let check = |bytes: &[u8], want: &str| {
+            let (_, error) = read(bytes.to_vec(), vec![3]);
+            assert_eq!(error.unwrap().to_string(), want);
+        };
+        check(&[0xda, 0x03, 0xe8], "malformed value: the value is longer than 1000 bytes");
+        check(&[0xa3, 1], "stream closed in the middle of a value");
+    }
+}

@@ -333,7 +333,9 @@ impl Port {
         let read = tokio::time::timeout(REQUEST_MAX, read).await.map_err(late)?;
         let (head, body, _permit) = read?;
         let RequestHead { service_method, seq } = head;
+        // An answer that is there goes out, also to who half-closed behind the question.
         let handled = tokio::select! {
+            biased;
             handled = self.service.handle(&service_method, &body) => handled,
             // Nobody waits for the answer any more.
             () = values.gone() => return Ok(false),

@@ -37,6 +37,8 @@ pub enum Violation {
     Kind(u8),
     #[error("more data than the window allows")]
     Window,
+    #[error("more unread data than a session may hold")]
+    Unread,
     #[error("more streams than anybody would open")]
     Flood,
     #[error("a stream id that is in use or not the peer's to choose")]

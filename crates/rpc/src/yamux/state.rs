@@ -16,6 +16,10 @@ pub(super) const WINDOW_BYTES: u32 = 256 * 1024;
 const SEND_BYTES_MAX: usize = 64 * 1024;
 /// Longest data frame sent, so that streams take turns.
 const FRAME_BYTES_MAX: usize = 32 * 1024;
+/// Bytes a server keeps for streams that are not read, all streams of a session together. Requests
+/// are read as they come, so that honest clients stay far below; clients bound nothing but windows,
+/// as servers may answer all they watch at once.
+const SERVER_UNREAD_MAX: usize = 64 * 1024 * 1024;
 /// Refusals kept for a peer that does not read them, before it is taken for a flood.
 const RESETS_MAX: usize = 64 * 1024;
 /// Pings answered at once; who sends more before reading answers gets none.
@@ -84,6 +88,8 @@ pub(super) struct State {
     side: Side,
     streams: HashMap<u32, Stream>,
     streams_max: usize,
+    /// Bytes received and not read yet.
+    unread: usize,
     next_id: u32,
     /// Streams with something to send, in turn.
     queue: VecDeque<u32>,
@@ -105,6 +111,7 @@ impl State {
             side,
             streams: HashMap::new(),
             streams_max,
+            unread: 0,
             next_id: if side == Side::Client { 1 } else { 2 },
             queue: VecDeque::new(),
             resets: VecDeque::new(),
@@ -206,6 +213,8 @@ impl State {
             }
         } else if length > stream.receive_window {
             return Err(Violation::Window);
+        } else if self.side == Side::Server && self.unread + length as usize > SERVER_UNREAD_MAX {
+            return Err(Violation::Unread);
         } else {
             stream.receive_window -= length;
         }
@@ -230,6 +239,7 @@ impl State {
     pub(super) fn receive_data(&mut self, header: Header, data: &[u8], is_last: bool) {
         if let Some(stream) = self.streams.get_mut(&header.stream) {
             stream.received.extend_from_slice(data);
+            self.unread += data.len();
             if let Some(reader) = stream.reader.take() {
                 reader.wake();
             }
@@ -259,6 +269,7 @@ impl State {
             return Progress::Wait;
         }
         take(&stream.received[..count]);
+        self.unread -= count;
         stream.received.advance(count);
         if stream.received.is_empty() {
             // A reader of one large reply shall not hold its memory while it waits for the next.
@@ -313,6 +324,7 @@ impl State {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let is_done = stream.finishing == Half::Closed && stream.peer_finished;
         let was_reset = stream.is_broken;
+        self.unread -= stream.received.len();
         self.streams.remove(&id);
         if !is_done && !was_reset && !self.is_closed {
             self.resets.push_back(id);

@@ -135,6 +135,29 @@ async fn a_peer_that_breaks_the_rules_ends_the_session() {
     check(&[syn(1), data], Violation::Window).await;
 }
 
+#[test]
+fn what_nobody_reads_is_bounded() {
+    let mut state = State::new(Side::Server, 4096);
+    let waker = std::task::Waker::noop();
+    let fill = |state: &mut State, id: u32| {
+        let syn = Header { kind: Kind::WindowUpdate, flags: SYN, stream: id, length: 0 };
+        state.receive(syn).unwrap();
+        let data = Header { kind: Kind::Data, flags: 0, stream: id, length: WINDOW_BYTES };
+        state.receive(data)?;
+        state.receive_data(data, &vec![0; WINDOW_BYTES as usize], true);
+        Ok::<(), Violation>(())
+    };
+    let ids: Vec<u32> = (0..256).map(|n| 2 * n + 1).collect();
+    ids.iter().for_each(|id| fill(&mut state, *id).unwrap());
+    assert_eq!(fill(&mut state, 1001), Err(Violation::Unread));
+    // What was read or given up counts no more.
+    state.read(1, WINDOW_BYTES as usize, |_| (), waker);
+    fill(&mut state, 1003).unwrap();
+    assert_eq!(fill(&mut state, 1005), Err(Violation::Unread));
+    state.release(3);
+    fill(&mut state, 1007).unwrap();
+}
+
 #[tokio::test]
 async fn the_end_of_the_connection_ends_all_streams() {
     let (raw, b) = duplex(1 << 20);

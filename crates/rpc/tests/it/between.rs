@@ -2,11 +2,15 @@
 //!
 //! Gossip is the real server's: it tells the agent an address where ours listens in its place.
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use rpc::{LinkHandler, RemoteSettings, ServeSettings, serve};
 use serde_json::{Value, json};
+use testkit::background::Background;
+use testkit::ports::free_port;
 use testkit::process::{Agent, Spec, consul};
+use testkit::toy::Application;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -207,4 +211,65 @@ fn drive(chain: &Chain) {
     for watch in watches {
         assert!(watch.join().unwrap().index().unwrap() > index);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_built_in_proxies_of_a_real_agent_connect() {
+    let chain = Chain::start().await;
+    tokio::task::spawn_blocking(move || mesh(&chain)).await.unwrap();
+}
+
+/// Client application, its proxy, the other proxy, echo: names, leaves, roots, chain and intentions
+/// come by way of our port.
+fn mesh(chain: &Chain) {
+    let application = Application::start();
+    let [upstream, public] = [free_port(), free_port()];
+    chain.put(
+        "/v1/agent/service/register",
+        &json!({
+            "Name": "web", "Port": application.port,
+            "Connect": {"SidecarService": {
+                "Port": public, "Proxy": {"Config": {"bind_address": "127.0.0.1"}},
+                "Checks": [{"TTL": "60s", "Status": "passing"}],
+            }},
+        }),
+    );
+    chain.put(
+        "/v1/agent/service/register",
+        &json!({
+            "Name": "caller", "Port": 1,
+            "Connect": {"SidecarService": {
+                "Port": free_port(),
+                "Proxy": {"Upstreams": [{"DestinationName": "web", "LocalBindPort": upstream}]},
+            }},
+        }),
+    );
+    let address = format!("-http-addr={}", chain.client.address(chain.client.ports.http));
+    let proxy = |of: &str| {
+        let of = format!("-sidecar-for={of}");
+        let log = chain.client.dir().join(format!("proxy{of}.log"));
+        Background::start(&consul(), &["connect", "proxy", &address, &of], log)
+    };
+    let proxies = [proxy("web"), proxy("caller")];
+    let shown = || proxies.iter().map(Background::log).collect::<String>();
+    let echoed = || {
+        let mut socket = std::net::TcpStream::connect(("127.0.0.1", upstream)).ok()?;
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket.write_all(b"hello").ok()?;
+        let mut got = [0; 5];
+        socket.read_exact(&mut got).ok()?;
+        Some(got == *b"hello")
+    };
+    let connected = testkit::wait::poll(Duration::from_secs(40), echoed);
+    assert_eq!(connected, Some(true), "{}", shown());
+    // Denied from now on, and nothing reaches the application any more.
+    let deny = json!({
+        "SourceName": "caller", "DestinationName": "web", "SourceType": "consul", "Action": "deny",
+    });
+    let body = deny.to_string();
+    let http = chain.client.http();
+    let denied = http.send("POST", "/v1/connect/intentions", &[], body.as_bytes()).unwrap();
+    assert_eq!(denied.status, 200, "{}", denied.text());
+    let refused = testkit::wait::poll(Duration::from_secs(40), || echoed().is_none().then_some(()));
+    assert!(refused.is_some(), "{}", shown());
 }
