@@ -273,7 +273,7 @@ impl Builder<'_> {
             domain: self.domain("domain", &settings.domain)?.unwrap_or_else(|| "consul".to_owned()),
             alt_domain: self.domain("alt_domain", &settings.alt_domain)?,
             recursors: self.recursors()?,
-            leave_on_terminate: settings.leave_on_terminate.unwrap_or(!settings.server),
+            leave_on_terminate: settings.leave_on_terminate,
             skip_leave_on_interrupt: settings.skip_leave_on_interrupt.unwrap_or(settings.server),
             joining: self.joining()?,
             gossip_lan,

@@ -96,8 +96,9 @@ settings! {
         retry_interval_wan: GoDuration = GoDuration::from_secs(30);
         retry_max_wan: i64 = 0;
         rejoin_after_leave: bool = false;
-        /// Leave the cluster on SIGTERM; absent: only clients do.
-        leave_on_terminate: Option<bool> = None;
+        /// Leave the cluster on SIGTERM. Whoever supervises a process restarts it by that signal, and a restart is no
+        /// leave: its services would be withdrawn everywhere for as long as it takes.
+        leave_on_terminate: bool = false;
         /// Do not leave the cluster on an interrupt; absent: only servers stay.
         skip_leave_on_interrupt: Option<bool> = None;
         reconnect_timeout: GoDuration = GoDuration::from_secs(72 * 3600);

@@ -8,6 +8,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -53,19 +54,49 @@ pub fn server_config(
     own: KeyPairPem<'_>,
     client_authorities: Option<&str>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
+    let verifier = match client_authorities {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(text) => client_verifier(text, Anonymous::Refused)?,
+    };
+    server_config_by(own, verifier)
+}
+
+/// As [`server_config`], but clients need not show a certificate. One that is shown must lead to an authority.
+pub fn server_config_if_shown(
+    own: KeyPairPem<'_>,
+    client_authorities: &str,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    server_config_by(own, client_verifier(client_authorities, Anonymous::Admitted)?)
+}
+
+/// What becomes of clients without a certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Anonymous {
+    Refused,
+    Admitted,
+}
+
+fn client_verifier(
+    text: &str,
+    anonymous: Anonymous,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let roots = Arc::new(authorities(text)?);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(crypto()));
+    let builder = match anonymous {
+        Anonymous::Refused => builder,
+        Anonymous::Admitted => builder.allow_unauthenticated(),
+    };
+    builder.build().map_err(|_| TlsError::NoAuthority)
+}
+
+fn server_config_by(
+    own: KeyPairPem<'_>,
+    verifier: Arc<dyn ClientCertVerifier>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(crypto()))
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .expect("the cipher suites fit both versions");
-    let builder = match client_authorities {
-        None => builder.with_no_client_auth(),
-        Some(text) => {
-            let roots = Arc::new(authorities(text)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(crypto()))
-                .build()
-                .map_err(|_| TlsError::NoAuthority)?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
+        .expect("the cipher suites fit both versions")
+        .with_client_cert_verifier(verifier);
     let (chain, key) = key_pair(own)?;
     let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Mismatch)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -65,7 +66,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Socket for T {}
 pub struct Link {
     pub socket: Box<dyn Socket>,
     pub peer: SocketAddr,
-    /// It came in TLS, with a certificate if those are asked for.
+    /// It came in TLS, with a certificate if those are asked for: a server's where names are verified.
     pub is_secured: bool,
 }
 
@@ -242,6 +243,7 @@ impl Port {
             if tls.is_some_and(|tls| tls.is_required) {
                 return Err(Refusal::Plain);
             }
+            self.check_link(first, None)?;
             return Opened::by(first, Box::new(socket), peer, false).map(Some);
         }
         let Some(tls) = &self.settings.tls else { return Err(Refusal::NoTls) };
@@ -251,7 +253,23 @@ impl Port {
         }
         let mut socket = TlsAcceptor::from(tls.config.clone()).accept(socket).await?;
         let inner = socket.read_u8().await?;
+        self.check_link(inner, socket.get_ref().1.peer_certificates())?;
         Opened::by(inner, Box::new(socket), peer, true).map(Some)
+    }
+
+    /// Errors: what begins with `first` is a link, and who opens it is no server.
+    fn check_link(
+        &self,
+        first: u8,
+        certificates: Option<&[CertificateDer<'_>]>,
+    ) -> Result<(), Refusal> {
+        let tls = self.settings.tls.as_ref();
+        let is_admitted =
+            tls.is_none_or(|tls| tls.admits_link(certificates, &self.settings.datacenter));
+        if first == LINK && !is_admitted {
+            return Err(Refusal::NoServer(self.settings.datacenter.clone()));
+        }
+        Ok(())
     }
 
     async fn open_native(&self, socket: TcpStream) -> Result<Option<Opened>, Refusal> {
@@ -415,6 +433,11 @@ enum Refusal {
     NoProtocol,
     #[error("it speaks Consul's Raft; servers of both cannot form one cluster")]
     Raft,
+    #[error(
+        "it opens a link of servers without a certificate of one: verify_server_hostname asks for the name \
+         server.{0}.<domain>"
+    )]
+    NoServer(String),
     #[error("protocol {0} is not spoken here")]
     NotSpoken(u8),
     #[error("unknown first byte {0}")]

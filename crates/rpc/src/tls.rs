@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use pki::tls::{KeyPairPem, ServerCheck, TlsError};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme,
 };
@@ -65,6 +67,8 @@ pub struct Incoming {
     pub(crate) anonymous: Arc<ServerConfig>,
     /// Plain connections are refused.
     pub(crate) is_required: bool,
+    /// Links of servers are taken from those alone who prove to be one, by a certificate in this domain.
+    servers_of: Option<String>,
 }
 
 /// How a client makes TLS connections.
@@ -87,12 +91,21 @@ impl TlsSettings {
                 false => Ok(None),
             };
         };
-        let authorities = match (self.verify_incoming, &self.authorities) {
-            (false, _) => None,
-            (true, Some(authorities)) => Some(authorities.as_str()),
-            (true, None) => return Err(TlsSettingsError::IncomingMaterial),
+        let asked_for = match (self.verify_incoming, self.verify_server_hostname) {
+            (true, _) => ClientCertificate::Required,
+            (false, true) => ClientCertificate::IfShown,
+            (false, false) => ClientCertificate::NotAskedFor,
         };
-        let mut config = (*pki::tls::server_config(own, authorities)?).clone();
+        let mut config = match (asked_for, &self.authorities) {
+            (ClientCertificate::NotAskedFor, _) => (*pki::tls::server_config(own, None)?).clone(),
+            (_, None) => return Err(TlsSettingsError::IncomingMaterial),
+            (ClientCertificate::Required, Some(authorities)) => {
+                (*pki::tls::server_config(own, Some(authorities))?).clone()
+            }
+            (ClientCertificate::IfShown, Some(authorities)) => {
+                (*pki::tls::server_config_if_shown(own, authorities)?).clone()
+            }
+        };
         config.alpn_protocols =
             [ALPN_MULTIPLEXED, ALPN_SINGLE, ALPN_SNAPSHOT].map(<[u8]>::to_vec).to_vec();
         let mut anonymous = (*pki::tls::server_config(own, None)?).clone();
@@ -101,6 +114,7 @@ impl TlsSettings {
             config: Arc::new(config),
             anonymous: Arc::new(anonymous),
             is_required: self.verify_incoming,
+            servers_of: self.verify_server_hostname.then(|| self.domain.clone()),
         }))
     }
 
@@ -121,6 +135,33 @@ impl TlsSettings {
     }
 }
 
+impl Incoming {
+    /// Whether who showed `certificates` may open a link of servers: any, unless names are verified; then only one
+    /// whose certificate carries the name of a server of `datacenter`.
+    pub(crate) fn admits_link(
+        &self,
+        certificates: Option<&[CertificateDer<'_>]>,
+        datacenter: &str,
+    ) -> bool {
+        let Some(domain) = &self.servers_of else { return true };
+        let (Some([certificate, ..]), Some(name)) = (certificates, server_name(datacenter, domain))
+        else {
+            return false;
+        };
+        ParsedCertificate::try_from(certificate)
+            .is_ok_and(|certificate| verify_server_name(&certificate, &name).is_ok())
+    }
+}
+
+/// Who must prove who they are when they connect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClientCertificate {
+    NotAskedFor,
+    /// Links of servers need one, everything else does not.
+    IfShown,
+    Required,
+}
+
 impl Outgoing {
     pub(crate) fn connector(&self) -> tokio_rustls::TlsConnector {
         self.config.clone().into()
@@ -128,10 +169,14 @@ impl Outgoing {
 
     /// The name servers of `datacenter` prove to have.
     pub(crate) fn name_of(&self, datacenter: &str) -> Option<ServerName<'static>> {
-        let domain = self.domain.trim_end_matches('.');
-        let domain = if domain.is_empty() { "consul" } else { domain };
-        ServerName::try_from(format!("server.{datacenter}.{domain}")).ok()
+        server_name(datacenter, &self.domain)
     }
+}
+
+fn server_name(datacenter: &str, domain: &str) -> Option<ServerName<'static>> {
+    let domain = domain.trim_end_matches('.');
+    let domain = if domain.is_empty() { "consul" } else { domain };
+    ServerName::try_from(format!("server.{datacenter}.{domain}")).ok()
 }
 
 /// Believes the chain and looks at no name: any holder of a certificate may be a server, which is

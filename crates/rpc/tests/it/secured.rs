@@ -154,6 +154,68 @@ async fn our_server_verifies_and_is_verified() {
     check(&bare, &strict, false).await;
 }
 
+/// Consensus is for servers: an agent's certificate is not enough where names are verified.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_needs_the_certificate_of_a_server() {
+    let material = Material::make();
+    let foreign = Material::make();
+    let serve = async |verify_incoming, verify_server_hostname| {
+        let tls = TlsSettings {
+            verify_incoming,
+            verify_server_hostname,
+            verify_outgoing: true,
+            ..material.settings("server")
+        };
+        let mut serving = ServeSettings::new("dc1");
+        serving.tls = tls.incoming().unwrap();
+        let world = world_with(serving, RemoteSettings::new("dc1")).await;
+        world.fake.reply(Reply::Sessions(vec![]));
+        world
+    };
+    let check = async |world: &mut World, tls: Option<TlsSettings>, fits: bool| {
+        let outgoing = tls.as_ref().map(|tls| tls.outgoing().unwrap().unwrap());
+        let dialled = rpc::dial_link(world.address, "dc1", outgoing.as_ref()).await;
+        if fits {
+            let link = world.links.recv().await.unwrap();
+            assert_eq!(link.is_secured, tls.is_some());
+            return;
+        }
+        // The other side may notice only when it reads.
+        if let Ok(mut socket) = dialled {
+            assert!(!matches!(socket.read(&mut [0]).await, Ok(1..)), "{tls:?}");
+        }
+        assert!(world.links.try_recv().is_err(), "{tls:?}");
+    };
+    let as_server = TlsSettings { verify_outgoing: true, ..material.settings("server") };
+    let as_client = TlsSettings { verify_outgoing: true, ..material.settings("client") };
+    let nameless = TlsSettings { certificate: None, key: None, ..as_client.clone() };
+    let stranger = TlsSettings {
+        authorities: as_server.authorities.clone(),
+        verify_outgoing: true,
+        ..foreign.settings("server")
+    };
+
+    for verify_incoming in [true, false] {
+        let mut strict = serve(verify_incoming, true).await;
+        check(&mut strict, Some(as_server.clone()), true).await;
+        check(&mut strict, Some(as_client.clone()), false).await;
+        check(&mut strict, Some(nameless.clone()), false).await;
+        check(&mut strict, Some(stranger.clone()), false).await;
+        check(&mut strict, None, false).await;
+        // What is not a link needs no server's certificate.
+        let remote = Remote::new(asking(&as_client));
+        remote.set_servers(vec![server(strict.address)]);
+        assert!(works(&remote).await);
+    }
+
+    let mut any_certificate = serve(true, false).await;
+    check(&mut any_certificate, Some(as_client.clone()), true).await;
+    check(&mut any_certificate, Some(nameless.clone()), false).await;
+    let mut open = serve(false, false).await;
+    check(&mut open, Some(nameless), true).await;
+    check(&mut open, None, true).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn native_tls_and_agents_without_a_certificate() {
     let material = Material::make();

@@ -268,7 +268,7 @@ fn a_server_of_three() {
 }
 
 #[test]
-fn a_client_leaves_when_it_ends_and_a_server_stays() {
+fn a_client_leaves_when_interrupted_and_a_server_stays() {
     let check = |config: Result<AgentConfig, String>, want: (bool, bool, Bootstrap, bool)| {
         let config = config.unwrap();
         let found = (
@@ -279,13 +279,13 @@ fn a_client_leaves_when_it_ends_and_a_server_stays() {
         );
         assert_eq!(found, want);
     };
-    check(client(""), (true, false, Bootstrap::Join, false));
+    check(client(""), (false, false, Bootstrap::Join, false));
     check(server(""), (false, true, Bootstrap::Join, true));
     check(server("bootstrap = true"), (false, true, Bootstrap::Alone, true));
     check(server("ports { serf_wan = -1 }"), (false, true, Bootstrap::Join, false));
     check(
-        client("leave_on_terminate = false skip_leave_on_interrupt = true"),
-        (false, true, Bootstrap::Join, false),
+        client("leave_on_terminate = true skip_leave_on_interrupt = true"),
+        (true, true, Bootstrap::Join, false),
     );
     check(AgentConfig::dev(&FakeMachine).map_err(|e| e.to_string()), {
         (false, true, Bootstrap::Alone, true)
