@@ -68,15 +68,24 @@ fn micros(text: &str) -> f64 {
     }
 }
 
-/// Runs dnsperf once over `question` (`name TYPE`). Columns: queries/s, p50..., cpu us.
-pub(crate) fn dnsperf(address: SocketAddr, question: &str, seconds: u64, pid: u32) -> Sample {
+/// Runs dnsperf once over `question` (`name TYPE`), with more `options`. Columns: queries/s, average us,
+/// lost, cpu us, sent/s, answered share (of those sent).
+pub(crate) fn dnsperf(
+    address: SocketAddr,
+    question: &str,
+    seconds: u64,
+    pid: u32,
+    options: &[&str],
+) -> Sample {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let questions = folder.path().join("questions");
     std::fs::write(&questions, format!("{question}\n")).expect("a file can be written");
     let before = cpu_micros(pid);
     let output = Command::new(peer("dnsperf"))
         .args(["-s", &address.ip().to_string(), "-p", &address.port().to_string()])
-        .args(["-c", "8", "-T", "2", "-q", "200", "-l", &seconds.to_string(), "-d"])
+        .args(["-c", "8", "-T", "2", "-q", "200", "-l", &seconds.to_string()])
+        .args(options)
+        .arg("-d")
         .arg(&questions)
         .output()
         .expect("dnsperf can be run");
@@ -96,6 +105,8 @@ pub(crate) fn dnsperf(address: SocketAddr, question: &str, seconds: u64, pid: u3
         ("lost", value("Queries lost:")),
         ("cpu us", cpu / completed),
         ("MiB", resident_mib(pid)),
+        ("sent/s", value("Queries sent:") / seconds as f64),
+        ("answered share", completed / value("Queries sent:").max(1.0)),
     ])
 }
 

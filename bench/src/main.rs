@@ -1,29 +1,42 @@
 //! The benchmark driver: runs rows of `docs/benchmarks.md`, ours and the peers' in turn within one
 //! run, and prints them as tables with ratios, processor time per unit and memory.
 //!
-//!     cargo run --release -p bench -- [--passes N] [--seconds S] [ROW ...]
+//!     cargo run --release -p bench -- [--passes N] [--seconds S] [--instances N] [--agents N] [ROW ...]
+//!
+//! `--instances` is the size of the catalog in C11, `--agents` the number of idle client agents in G2.
 //!
 //! Needs `scripts/peers bench` and a release build of the binary (`cargo build --release`).
 
+mod clusters;
+mod etcd;
+mod http;
 mod load;
 mod machine;
 mod report;
 mod rows;
 mod usage;
+mod watchers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How long and how often everything is measured.
 pub(crate) struct Plan {
     pub(crate) passes: usize,
     pub(crate) seconds: u64,
+    /// Size of the large catalog.
+    pub(crate) instances: usize,
+    /// Idle client agents of each kind.
+    pub(crate) agents: usize,
     /// Our binary.
     pub(crate) lictor: PathBuf,
 }
 
 fn main() -> ExitCode {
-    let mut plan = Plan { passes: 5, seconds: 3, lictor: binary() };
+    raise_open_files();
+    let mut plan = Plan { passes: 5, seconds: 3, instances: 20_000, agents: 50, lictor: binary() };
     let mut wanted = Vec::new();
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -31,6 +44,8 @@ fn main() -> ExitCode {
         match arg.as_str() {
             "--passes" => plan.passes = number().unwrap_or(5) as usize,
             "--seconds" => plan.seconds = number().unwrap_or(3),
+            "--instances" => plan.instances = number().unwrap_or(20_000) as usize,
+            "--agents" => plan.agents = number().unwrap_or(50) as usize,
             row => wanted.push(row.to_uppercase()),
         }
     }
@@ -59,4 +74,12 @@ fn main() -> ExitCode {
 fn binary() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     own.parent().map(|folder| folder.join("lictor")).unwrap_or_default()
+}
+
+/// Watchers and their servers need a file each: as many as are allowed, for everything started here.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // A smaller limit shows where it matters.
+    let _ = setrlimit(Resource::Nofile, raised);
 }

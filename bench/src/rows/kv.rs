@@ -1,14 +1,20 @@
 //! KV reads and writes over HTTP.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::time::Instant;
 
 use super::proxy::pair::Backend;
 use super::servers::{OURS, Pair, THEIRS};
 use crate::Plan;
+use crate::clusters::{Clusters, leader};
+use crate::etcd::{self, Etcd};
 use crate::load::{HttpLoad, wrk};
 use crate::report::{Sample, Table};
+
+const ETCD: &str = "etcd";
+const DISK: &str = "fdatasync";
 
 /// 36-byte values to 1,000 keys in turn.
 const WRITES: &str = r#"
@@ -31,21 +37,63 @@ pub(crate) fn writes_one(plan: &Plan) {
 
 fn writes(plan: &Plan, connections: usize) {
     let pair = Pair::start(plan);
-    let table = Table::measure(plan.passes, &[OURS, THEIRS, "fdatasync"], |subject| {
-        if subject == "fdatasync" {
-            return probe_fdatasync(pair.ours.dir());
-        }
-        let agent = pair.of(subject);
-        wrk(&HttpLoad {
-            address: agent.address(agent.ports.http),
-            path: "/",
-            script: Some(WRITES),
-            connections,
-            seconds: plan.seconds,
-            pids: &[agent.pid()],
-        })
+    let etcd = Etcd::alone();
+    let etcd_writes = etcd::writes();
+    let table = Table::measure(plan.passes, &[OURS, THEIRS, ETCD, DISK], |subject| {
+        let (address, script, pids) = match subject {
+            DISK => return probe_fdatasync(pair.ours.dir()),
+            ETCD => (etcd.leader(), etcd_writes.as_str(), etcd.pids()),
+            _ => {
+                let agent = pair.of(subject);
+                (agent.address(agent.ports.http), WRITES, vec![agent.pid()])
+            }
+        };
+        put_load(plan, address, script, connections, &pids)
     });
     table.print(&format!("PUT of 36 bytes, {connections} connections, one server on disk"));
+}
+
+fn put_load(
+    plan: &Plan,
+    address: SocketAddr,
+    script: &str,
+    connections: usize,
+    pids: &[u32],
+) -> Sample {
+    let (path, script, seconds) = ("/", Some(script), plan.seconds);
+    wrk(&HttpLoad { address, path, script, connections, seconds, pids })
+}
+
+/// Servers of each cluster.
+const SERVERS: usize = 3;
+
+/// Writes a majority of three servers must have on disk.
+pub(crate) fn writes_to_three(plan: &Plan) {
+    let clusters = Clusters::start(plan, SERVERS, 1);
+    let etcd = Etcd::cluster(SERVERS);
+    let etcd_writes = etcd::writes();
+    for (way, is_through_client) in [("the leader", false), ("a client agent", true)] {
+        let subjects = match is_through_client {
+            true => vec![OURS, THEIRS, DISK],
+            false => vec![OURS, THEIRS, ETCD, DISK],
+        };
+        let table = Table::measure(plan.passes, &subjects, |subject| match subject {
+            DISK => probe_fdatasync(clusters.ours.dir(0)),
+            ETCD => {
+                let (address, pids) = (etcd.leader(), etcd.pids());
+                etcd.inside(|| put_load(plan, address, &etcd_writes, 64, &pids))
+            }
+            _ => {
+                let cluster = clusters.of(subject);
+                let host = if is_through_client { SERVERS } else { leader(cluster, SERVERS) };
+                let address = cluster.http(host).address;
+                let agents = if is_through_client { 0..SERVERS + 1 } else { 0..SERVERS };
+                let pids: Vec<u32> = agents.map(|host| cluster.pid(host)).collect();
+                cluster.inside(|| put_load(plan, address, WRITES, 64, &pids))
+            }
+        });
+        table.print(&format!("PUT of 36 bytes, 64 connections, {SERVERS} servers, through {way}"));
+    }
 }
 
 /// Times rewriting 4 KiB of a file written before, each made durable: what one commit must cost.

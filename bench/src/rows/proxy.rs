@@ -1,5 +1,6 @@
 //! A pair of proxies with mutual TLS 1.3 between an application and a service, all on loopback.
 
+pub(super) mod held;
 pub(super) mod pair;
 
 use pair::{Backend, ProxyPair};

@@ -1,6 +1,6 @@
 //! The servers compared: ours and the real one, set up alike.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::process::{Agent, Spec, consul};
 
 use crate::Plan;
@@ -48,22 +48,30 @@ impl Pair {
 /// `count` instances of `service`, each on a node of its own, with one passing check.
 pub(crate) fn register_instances(pair: &Pair, service: &str, count: usize) {
     for nth in 0..count {
-        let node = format!("{service}-node-{nth}");
-        let body = json!({
-            "Node": node,
-            "Address": format!("10.{}.{}.{}", nth / 65536, nth / 256 % 256, nth % 256),
-            "Service": {
-                "ID": format!("{service}-{nth}"), "Service": service, "Port": 8000,
-                "Tags": ["v1", "primary"], "Meta": { "version": "1" },
-            },
-            "Checks": [
-                { "Node": node, "CheckID": "serfHealth", "Name": "Serf Health Status",
-                  "Status": "passing", "Output": "Agent alive and reachable" },
-                { "Node": node, "CheckID": format!("service:{service}-{nth}"), "Name": "port",
-                  "Status": "passing", "ServiceID": format!("{service}-{nth}"),
-                  "ServiceName": service },
-            ],
-        });
-        pair.put("/v1/catalog/register", &body.to_string());
+        pair.put("/v1/catalog/register", &instance(service, nth).to_string());
     }
+}
+
+/// The registration of one instance on a node of its own.
+pub(crate) fn instance(service: &str, nth: usize) -> Value {
+    instance_on(service, nth, &format!("{service}-node-{nth}"), nth)
+}
+
+/// The registration of one instance on a node, whose address is made of `address`.
+pub(crate) fn instance_on(service: &str, nth: usize, node: &str, address: usize) -> Value {
+    json!({
+        "Node": node,
+        "Address": format!("10.{}.{}.{}", address / 65536, address / 256 % 256, address % 256),
+        "Service": {
+            "ID": format!("{service}-{nth}"), "Service": service, "Port": 8000,
+            "Tags": ["v1", "primary"], "Meta": { "version": "1" },
+        },
+        "Checks": [
+            { "Node": node, "CheckID": "serfHealth", "Name": "Serf Health Status",
+              "Status": "passing", "Output": "Agent alive and reachable" },
+            { "Node": node, "CheckID": format!("service:{service}-{nth}"), "Name": "port",
+              "Status": "passing", "ServiceID": format!("{service}-{nth}"),
+              "ServiceName": service },
+        ],
+    })
 }

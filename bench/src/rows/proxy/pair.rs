@@ -97,7 +97,7 @@ pub(super) struct ProxyPair {
     pub(super) port: u16,
     processes: Vec<Process>,
     /// The agent the proxies are configured by.
-    _agent: Option<Agent>,
+    agent: Option<Agent>,
     _folder: tempfile::TempDir,
 }
 
@@ -122,6 +122,11 @@ impl ProxyPair {
 
     pub(super) fn pids(&self) -> Vec<u32> {
         self.processes.iter().map(|process| process.0.id()).collect()
+    }
+
+    /// The agent that configures the proxies, if they have one.
+    pub(super) fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
     }
 
     /// A proxy without instances accepts and closes at once; one that leads through stays open.
@@ -173,7 +178,7 @@ impl ProxyPair {
             name,
             port,
             processes,
-            _agent: Some(agent),
+            agent: Some(agent),
             _folder: tempfile::tempdir().expect("a temporary folder can be made"),
         }
     }
@@ -210,6 +215,8 @@ impl ProxyPair {
             }
             let mut cluster = json!({
                 "name": "to", "type": "STATIC", "connect_timeout": "5s",
+                "circuit_breakers": { "thresholds": [
+                    { "max_connections": 20_000, "max_pending_requests": 20_000 } ] },
                 "load_assignment": { "cluster_name": "to", "endpoints": [ { "lb_endpoints": [
                     { "endpoint": { "address": { "socket_address": {
                         "address": "127.0.0.1", "port_value": to } } } } ] } ] },
@@ -238,14 +245,14 @@ impl ProxyPair {
             start("db", config(inbound, backend, Some(server_tls), None)),
             start("web", config(port, inbound, None, Some(client_tls))),
         ];
-        Self { name, port, processes, _agent: None, _folder: folder }
+        Self { name, port, processes, agent: None, _folder: folder }
     }
 
     fn haproxy(name: &'static str, issuer: &Agent, backend: u16) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let (port, inbound) = (free_port(), free_port());
         let certificates = Certificates::of(issuer, folder.path());
-        let head = "global\n  nbthread 1\n  maxconn 4000\n  \
+        let head = "global\n  nbthread 1\n  maxconn 9300\n  \
                     ssl-default-bind-options ssl-min-ver TLSv1.3\n  \
                     ssl-default-server-options ssl-min-ver TLSv1.3\n\
                     defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  \
@@ -277,7 +284,7 @@ impl ProxyPair {
                 ),
             ),
         ];
-        Self { name, port, processes, _agent: None, _folder: folder }
+        Self { name, port, processes, agent: None, _folder: folder }
     }
 }
 

@@ -1,0 +1,204 @@
+//! Connections that stay: many idle ones, and busy ones while the authority changes its root.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit};
+use serde_json::json;
+
+use super::PEERS;
+use super::pair::{Backend, ProxyPair};
+use crate::Plan;
+use crate::http::Connection;
+use crate::report::{Sample, Table};
+use crate::usage::{cpu_nanos, resident_mib};
+use crate::watchers::await_rest;
+
+/// Connections held, if files may be opened for them.
+const IDLE: usize = 10_000;
+/// Connections on their way through the proxies at once: less than any listener queues.
+const UNDER_WAY: usize = 64;
+/// Longest wait for a connection to come through.
+const THROUGH_MAX: Duration = Duration::from_secs(30);
+/// Passes over the slow rows; a pass of each takes half a minute.
+const PASSES_MAX: usize = 3;
+
+/// Connections through each pair without a byte on them.
+pub(crate) fn idle(plan: &Plan) {
+    // Driver and proxies hold two files for each connection.
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) as usize;
+    let count = IDLE.min(files.saturating_sub(2000) / 2);
+    let table = Table::measure(plan.passes.min(PASSES_MAX), &PEERS, |subject| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let backend = listener.local_addr().expect("a listener has an address");
+        let arrived = AtomicUsize::new(0);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut kept = Vec::new();
+                while let Ok((stream, _)) = listener.accept() {
+                    if is_over.load(Ordering::Acquire) {
+                        break;
+                    }
+                    kept.push(stream);
+                    arrived.store(kept.len(), Ordering::Release);
+                }
+            });
+            let pair = ProxyPair::start_all(plan, &[subject], backend.port()).remove(0);
+            let sample = hold(&pair, count, &arrived);
+            is_over.store(true, Ordering::Release);
+            // The last one tells the backend to look.
+            TcpStream::connect(backend).expect("the backend listens");
+            sample
+        })
+    });
+    table.print(&format!("{count} idle connections through a pair"));
+}
+
+fn hold(pair: &ProxyPair, count: usize, arrived: &AtomicUsize) -> Sample {
+    let pids = pair.pids();
+    let resident = || pids.iter().map(|pid| resident_mib(*pid)).sum::<f64>();
+    let cpu = || pids.iter().map(|pid| cpu_nanos(*pid)).sum::<f64>();
+    await_rest(&pids);
+    let (empty, before) = (resident(), arrived.load(Ordering::Acquire));
+    let begin = Instant::now();
+    let mut held = Vec::new();
+    let await_arrival = |wanted: usize| {
+        let deadline = Instant::now() + THROUGH_MAX;
+        while arrived.load(Ordering::Acquire) < wanted {
+            assert!(Instant::now() < deadline, "{} holds back connections", pair.name);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    for nth in 0..count {
+        await_arrival(before + nth.saturating_sub(UNDER_WAY));
+        held.push(TcpStream::connect((Ipv4Addr::LOCALHOST, pair.port)).expect("a proxy listens"));
+    }
+    await_arrival(before + count);
+    let opened = begin.elapsed();
+    await_rest(&pids);
+    let full = resident();
+    let idle_from = cpu();
+    std::thread::sleep(Duration::from_secs(1));
+    Sample::from([
+        ("opened/s", count as f64 / opened.as_secs_f64()),
+        ("MiB", full),
+        ("KiB each", (full - empty) * 1024.0 / count as f64),
+        ("idle cpu per second us", (cpu() - idle_from) / 1e3),
+    ])
+}
+
+/// Connections kept busy while the root changes.
+const BUSY: usize = 16;
+/// How long agents may take to have all leaves signed anew after a root changed: they spread that.
+const ROTATION_MAX: Duration = Duration::from_secs(32);
+
+/// What one connection, or one stream of new connections, has seen.
+#[derive(Default)]
+struct Seen {
+    /// Microseconds of each request.
+    before: Vec<f64>,
+    during: Vec<f64>,
+    dropped: usize,
+}
+
+pub(crate) fn rotation(plan: &Plan) {
+    let backend = Backend::nginx();
+    let names = ["lictor", "consul 1.8.7"];
+    let pairs = ProxyPair::start_all(plan, &names, backend.port);
+    let table = Table::measure(plan.passes.div_ceil(PASSES_MAX * 2), &names, |subject| {
+        let pair = pairs.iter().find(|pair| pair.name == subject).expect("all were started");
+        rotate_under_load(pair, Duration::from_secs(plan.seconds))
+    });
+    table.print(&format!(
+        "a new root, and so new leaves, under {BUSY} kept connections and new ones 20 times a second"
+    ));
+}
+
+fn rotate_under_load(pair: &ProxyPair, before: Duration) -> Sample {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, pair.port));
+    let begin = Instant::now();
+    let end = begin + before + ROTATION_MAX;
+    let (kept, fresh) = std::thread::scope(|scope| {
+        let ask_on = || scope.spawn(move || requests(address, begin + before, end, false));
+        let kept: Vec<_> = (0..BUSY).map(|_| ask_on()).collect();
+        let fresh = scope.spawn(move || requests(address, begin + before, end, true));
+        std::thread::sleep(before);
+        change_root(pair);
+        let kept: Vec<Seen> =
+            kept.into_iter().map(|one| one.join().expect("a client does not panic")).collect();
+        (kept, fresh.join().expect("a client does not panic"))
+    });
+    let dropped: usize = kept.iter().map(|seen| seen.dropped).sum();
+    let all = |part: fn(&Seen) -> &Vec<f64>| {
+        let mut all: Vec<f64> = kept.iter().flat_map(part).copied().collect();
+        all.sort_by(f64::total_cmp);
+        all
+    };
+    let at = |sorted: &[f64], share: f64| {
+        sorted.get((sorted.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN)
+    };
+    let (quiet, during) = (all(|seen| &seen.before), all(|seen| &seen.during));
+    Sample::from([
+        ("requests", (quiet.len() + during.len()) as f64),
+        ("kept dropped", dropped as f64),
+        ("new connections", (fresh.before.len() + fresh.during.len()) as f64),
+        ("new dropped", fresh.dropped as f64),
+        ("p99 before us", at(&quiet, 0.99)),
+        ("p99 during us", at(&during, 0.99)),
+        ("worst before us", quiet.last().copied().unwrap_or(f64::NAN)),
+        ("worst during us", during.last().copied().unwrap_or(f64::NAN)),
+    ])
+}
+
+/// Asks again and again until `end`: on one connection, or 20 times a second on a new one.
+fn requests(address: SocketAddr, change: Instant, end: Instant, is_new_each: bool) -> Seen {
+    let mut seen = Seen::default();
+    let mut connection: Option<Connection> = None;
+    while Instant::now() < end {
+        let begin = Instant::now();
+        match ask(&mut connection, address) {
+            Ok(()) => {
+                let part = if begin < change { &mut seen.before } else { &mut seen.during };
+                part.push(begin.elapsed().as_secs_f64() * 1e6);
+            }
+            Err(_) => {
+                seen.dropped += 1;
+                connection = None;
+                // A proxy that refuses does so at once: do not turn that into a flood.
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        if is_new_each {
+            connection = None;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    seen
+}
+
+fn ask(connection: &mut Option<Connection>, address: SocketAddr) -> io::Result<()> {
+    let connection = match connection {
+        Some(connection) => connection,
+        None => connection.insert(Connection::try_open(address)?),
+    };
+    let answer = connection.try_ask("GET", "/", b"")?;
+    if answer.status == 200 { Ok(()) } else { Err(io::Error::other("not accepted")) }
+}
+
+/// Gives the authority of the pair a new key, and so a new root.
+fn change_root(pair: &ProxyPair) {
+    let output = Command::new("openssl")
+        .args(["ecparam", "-name", "prime256v1", "-genkey", "-noout"])
+        .output()
+        .expect("openssl is installed");
+    let key = String::from_utf8(output.stdout).expect("a key in PEM is text");
+    let config = json!({ "Provider": "consul", "Config": { "PrivateKey": key } });
+    let http = pair.agent().expect("a built-in proxy has an agent").http();
+    let answer = http.put("/v1/connect/ca/configuration", config.to_string());
+    let answer = answer.expect("the agent answers");
+    assert_eq!(answer.status, 200, "{answer}");
+}
