@@ -544,7 +544,7 @@ fn agent() -> Vec<Line> {
     ]
 }
 
-const NO_POOL: &str = "pools are not formed yet, so nobody is dialled";
+const NO_POOL: &str = "why nobody was reached, in other words";
 const POOL_WANTED: &[Wanted] = &[
     wanted("join 127.0.0.1:1", "stderr", NO_POOL),
     wanted("join 127.0.0.1:1 127.0.0.1:2", "stderr", NO_POOL),

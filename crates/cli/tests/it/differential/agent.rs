@@ -72,7 +72,7 @@ fn itself() {
         get("/v1/agent/leave"),
         put("/v1/agent/leave", ""),
     ];
-    let pool = "pools are not formed yet, so nobody is dialled";
+    let pool = "why nobody was reached, in other words";
     let wanted = [
         row("GET /v1/agent/self", "body/Config/Product", "our own name"),
         row("GET /v1/agent/self", "body/Config/ProductVersion", "our own version"),
