@@ -236,41 +236,37 @@ impl Pools for Alone {
     /// There is no key here, and each pool says so.
     fn keyring(&self, request: KeyringRequest) -> Pending<'_, Vec<KeyringResponse>> {
         Box::pin(async move {
-            let (reason, key) = match request.operation {
-                KeyringOperation::List => ("Keyring is empty (encryption not enabled)", None),
-                KeyringOperation::Install(key)
-                | KeyringOperation::Use(key)
-                | KeyringOperation::Remove(key) => {
-                    ("No keyring to modify (encryption not enabled)", Some(key))
-                }
-            };
-            let unreadable = match key.map(|key| key.bytes()) {
-                Some(Err(error @ KeyError::Base64(_))) => Some(error.to_string()),
-                _ => None,
-            };
-            let row = |pool: &Member| match &unreadable {
-                Some(error) => KeyringResponse { error: error.clone(), ..self.blank(pool) },
-                None => KeyringResponse {
-                    messages: [(pool.name.clone(), reason.to_owned())].into(),
-                    num_nodes: 1,
-                    error: "1/1 nodes reported failure".to_owned(),
-                    ..self.blank(pool)
-                },
-            };
             let pools = self.pools();
             let pools = pools.filter(|pool| !request.local_only || pool.name == self.lan.name);
+            let row = |pool: &Member| KeyringResponse {
+                wan: pool.name != self.lan.name,
+                datacenter: self.datacenter.clone(),
+                ..without_keys(&request.operation, vec![pool.name.clone()])
+            };
             Ok(pools.map(row).collect())
         })
     }
 }
 
-impl Alone {
-    fn blank(&self, pool: &Member) -> KeyringResponse {
-        KeyringResponse {
-            wan: pool.name != self.lan.name,
-            datacenter: self.datacenter.clone(),
-            ..KeyringResponse::default()
+/// What the members `names` of a pool in the clear say to a key operation, in the words operators know.
+pub(crate) fn without_keys(operation: &KeyringOperation, names: Vec<String>) -> KeyringResponse {
+    let (reason, key) = match operation {
+        KeyringOperation::List => ("Keyring is empty (encryption not enabled)", None),
+        KeyringOperation::Install(key)
+        | KeyringOperation::Use(key)
+        | KeyringOperation::Remove(key) => {
+            ("No keyring to modify (encryption not enabled)", Some(key))
         }
+    };
+    if let Some(Err(error @ KeyError::Base64(_))) = key.map(|key| key.bytes()) {
+        return KeyringResponse { error: error.to_string(), ..KeyringResponse::default() };
+    }
+    let count = names.len();
+    KeyringResponse {
+        messages: names.into_iter().map(|name| (name, reason.to_owned())).collect(),
+        num_nodes: u32::try_from(count).unwrap_or(u32::MAX),
+        error: format!("{count}/{count} nodes reported failure"),
+        ..KeyringResponse::default()
     }
 }
 

@@ -288,8 +288,23 @@ fn is_hash(key: &str) -> bool {
 /// The rows in an order that depends on nothing random.
 fn sorted(rows: &[Json], scrub: &Scrub) -> Vec<Json> {
     let mut rows = rows.to_vec();
-    rows.sort_by_cached_key(|row| scrub.text(&without_serial(row).compact()).0);
+    rows.sort_by_cached_key(|row| padded(&scrub.text(&without_serial(row).compact()).0));
     rows
+}
+
+/// The text with its numbers at one width, so that 9 comes before 10 as text, too.
+fn padded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let digits = rest[start..].bytes().take_while(u8::is_ascii_digit).count();
+        let (before, number) = (&rest[..start], &rest[start..start + digits]);
+        out.push_str(before);
+        out.push_str(&format!("{number:0>20}"));
+        rest = &rest[start + digits..];
+    }
+    out.push_str(rest);
+    out
 }
 
 /// The row without its serial number, which is random where it is not counted.

@@ -17,6 +17,7 @@ use crate::member::Member;
 use crate::pool::driver::{Pool, PoolError, PoolSettings, PoolSockets, PoolStats};
 use crate::pool::{
     Events, Membership, PoolFigures, check_event_size, event, no_such_node, remember, resolve,
+    without_keys,
 };
 
 /// Tag by which our servers know one another: consensus between them and others is not possible.
@@ -27,6 +28,13 @@ pub const SERVER_TAG: &str = "lictor";
 struct Own {
     pool: Pool,
     default_port: u16,
+}
+
+impl Own {
+    fn names_alive(&self) -> Vec<String> {
+        let alive = |member: &gossip::Member| member.status == Status::Alive;
+        self.pool.members().into_iter().filter(alive).map(|member| member.name).collect()
+    }
 }
 
 /// How the pools of an agent are run.
@@ -122,9 +130,7 @@ impl Gossiping {
 
     /// Whether nobody else is there to be told anything.
     pub fn is_alone(&self) -> bool {
-        self.pools(false).all(|(_, own)| {
-            own.pool.members().iter().filter(|member| member.status == Status::Alive).count() <= 1
-        })
+        self.pools(false).all(|(_, own)| own.names_alive().len() <= 1)
     }
 
     /// Leaves both pools for good; resolves once the others were told.
@@ -307,10 +313,13 @@ impl Pools for Gossiping {
     fn keyring(&self, request: KeyringRequest) -> Pending<'_, Vec<KeyringResponse>> {
         Box::pin(async move {
             let KeyringRequest { operation, relay_factor: _, local_only } = request;
-            let operation = key_request(&operation)?;
             let mut rows = Vec::new();
             for (wan, own) in self.pools(local_only) {
-                rows.push(self.ask_keys(wan, own, operation.clone()).await);
+                let row = match own.pool.stats().is_encrypted {
+                    true => self.ask_keys(own, &operation).await,
+                    false => without_keys(&operation, own.names_alive()),
+                };
+                rows.push(KeyringResponse { wan, datacenter: self.datacenter.clone(), ..row });
             }
             Ok(rows)
         })
@@ -318,9 +327,12 @@ impl Pools for Gossiping {
 }
 
 impl Gossiping {
-    async fn ask_keys(&self, wan: bool, own: &Own, request: KeyRequest) -> KeyringResponse {
-        let mut row =
-            KeyringResponse { wan, datacenter: self.datacenter.clone(), ..Default::default() };
+    async fn ask_keys(&self, own: &Own, operation: &KeyringOperation) -> KeyringResponse {
+        let mut row = KeyringResponse::default();
+        let request = match key_request(operation) {
+            Ok(request) => request,
+            Err(reason) => return KeyringResponse { error: reason, ..row },
+        };
         match own.pool.keys(request).await {
             Err(error) => row.error = error.to_string(),
             Ok(report) => {
@@ -345,9 +357,11 @@ impl Gossiping {
     }
 }
 
-fn key_request(operation: &KeyringOperation) -> Result<KeyRequest, Error> {
+/// Errors: the key is none, in the words operators know.
+fn key_request(operation: &KeyringOperation) -> Result<KeyRequest, String> {
     let read = |key: &GossipKey| {
-        Key::from_base64(&key.0).map_err(|error| Error::invalid(error.to_string()))
+        let bytes = key.bytes().map_err(|error| error.to_string())?;
+        Key::new(&bytes).map_err(|error| error.to_string())
     };
     Ok(match operation {
         KeyringOperation::List => KeyRequest::List,

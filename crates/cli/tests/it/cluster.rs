@@ -223,7 +223,8 @@ fn our_client_with_a_real_server() {
 
 /// The host that leads, as `seen_by` says.
 fn leader(cluster: &Cluster, seen_by: usize) -> Option<usize> {
-    let answer = cluster.http(seen_by).get("/v1/status/leader").ok()?.json();
+    let answer = cluster.http(seen_by).get("/v1/status/leader").ok()?;
+    let answer = (answer.status == 200).then(|| answer.json())?;
     let address = answer.as_str()?.split(':').next()?.to_owned();
     (0..cluster.network.hosts()).find(|host| cluster.network.address(*host).to_string() == address)
 }

@@ -112,10 +112,9 @@ fn a_running_fleet_moves_over_without_a_restart_of_its_clients() {
             json_of(server, "/v1/status/leader")
                 .is_some_and(|leader| leader.as_str().is_some_and(|l| l.len() > 3))
         });
-        cluster.inside(|| {
-            let archive = fs::read(&archive).expect("the archive was written");
-            let answer = server.put("/v1/snapshot", archive).expect("the server answers");
-            assert_eq!(answer.status, 200, "{answer}");
+        let archive = fs::read(&archive).expect("the archive was written");
+        cluster.until("the snapshot is restored", PATIENCE, || {
+            server.put("/v1/snapshot", &archive).is_ok_and(|answer| answer.status == 200)
         });
         for client in CLIENTS {
             let http = cluster.http(client);

@@ -268,11 +268,18 @@ impl Gossip {
         }
     }
 
-    /// The serf layer learns that a node is gone: in order if it said so before, else failed.
+    /// The serf layer learns that a node is gone: in order if it said so, else failed. What it said may have been the
+    /// end of its membership alone: its intent to leave can be overtaken by a state exchange, which tells its time but
+    /// not what it meant, and is then no news any more.
     fn node_gone(&mut self, name: &str, step: &mut Step<'_>) {
         let is_own = self.is_own(name);
+        let said_so = self.nodes.get(name).is_some_and(|node| node.state == State::Left);
         let Some(record) = self.serf.members.get_mut(name) else { return };
         let event = match record.member.status {
+            Status::Leaving | Status::Alive if said_so => {
+                record.member.status = Status::Left;
+                Event::MemberLeave(record.member.clone())
+            }
             Status::Leaving => {
                 record.member.status = Status::Left;
                 Event::MemberLeave(record.member.clone())

@@ -76,6 +76,8 @@ fn itself() {
     let wanted = [
         row("GET /v1/agent/self", "body/Config/Product", "our own name"),
         row("GET /v1/agent/self", "body/Config/ProductVersion", "our own version"),
+        row("*", "body/Member/Tags/lictor", "how our servers know one another"),
+        row("*", "body/0/Tags/lictor", "how our servers know one another"),
         row("PUT /v1/agent/join/127.0.0.1:1", "body", pool),
         row("PUT /v1/agent/join/", "body", pool),
         row("PUT /v1/agent/join/127.0.0.1:1?wan", "body", pool),

@@ -126,7 +126,6 @@ fn paths_and_methods() {
     let wanted = super::whole(
         &[
             "OPTIONS /v1/txn",
-            "OPTIONS /v1/snapshot",
             "OPTIONS /v1/query",
             "OPTIONS /v1/internal/ui/services",
             "OPTIONS /v1/internal/ui/nodes",
