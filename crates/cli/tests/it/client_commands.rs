@@ -41,7 +41,7 @@ both! {
     lock: super::lock(), &[], &[], &[];
     watch: super::watch(), &[], &[], super::WATCH_WANTED;
     maint: super::maint(), &[], &[], &[];
-    agent: super::agent(), super::AGENT_FILES, super::AGENT_WANTED, super::REAL_AGENT_WANTED;
+    agent: super::agent(), super::AGENT_FILES, super::AGENT_WANTED, &[];
     pool: super::pool(), &[], super::POOL_WANTED, &[];
     event: super::event(), &[], &[], &[];
     coordinate: super::coordinate(), &[], &[], &[];
@@ -85,9 +85,10 @@ const WATCH_WANTED: &[Wanted] = &[
     wanted("watch -type=checks -state=passing", "stdout", ORDER),
 ];
 
-const REAL_AGENT_WANTED: &[Wanted] =
-    &[wanted("members -detailed", "stdout", "a tag tells our servers from others")];
-const AGENT_WANTED: &[Wanted] = &[wanted("info", "stdout", "ours says what product it is")];
+const AGENT_WANTED: &[Wanted] = &[
+    wanted("info", "stdout", "ours says what product it is"),
+    wanted("members -detailed", "stdout", "a tag tells our servers from others"),
+];
 
 fn ours() -> PathBuf {
     subject(env!("CARGO_BIN_EXE_lictor"))

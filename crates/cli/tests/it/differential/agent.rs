@@ -159,5 +159,7 @@ check {
             .ignore("/*/Status")
             .name("checks after the reload"),
     ];
-    super::run_with("agent_files", spec, steps, &[]);
+    let mark = "how our servers know one another";
+    let wanted = [row("GET /v1/agent/members", "body/0/Tags/lictor", mark)];
+    super::run_with("agent_files", spec, steps, &wanted);
 }
