@@ -3,7 +3,7 @@
 //!
 //! A search for such an order, after Wing and Gong (1993) with Lowe's memory of what was tried
 //! (2017): a set of operations that are done and the value they leave is never looked at twice.
-//! What changes nothing is put first wherever it fits, since that forbids nothing later.
+//! What can change nothing is put first wherever it fits, since that forbids nothing later.
 
 use std::collections::HashSet;
 
@@ -40,6 +40,25 @@ pub(crate) enum Verdict {
 }
 
 impl Act {
+    /// What the key held before, if it tells.
+    pub(crate) fn saw(self) -> Option<Token> {
+        match self {
+            Self::Read(seen) => Some(seen),
+            Self::Swap { expected, .. } | Self::DeleteSwap { expected, .. } => Some(expected),
+            Self::Write(_) | Self::Delete => None,
+        }
+    }
+
+    /// What the key holds after it, if it changed it; told apart from [`Self::saw`] of those that
+    /// tell nothing.
+    pub(crate) fn left(self) -> Option<Token> {
+        match self {
+            Self::Write(new) | Self::Swap { new, is_done: true, .. } => Some(new),
+            Self::Delete | Self::DeleteSwap { is_done: true, .. } => Some(0),
+            _ => Some(Token::MAX),
+        }
+    }
+
     /// What the key holds after it, or `None` when it would have been answered otherwise. An
     /// unanswered one is only asked for its effect.
     fn on(self, value: Token, is_answered: bool) -> Option<Token> {
@@ -62,6 +81,19 @@ impl Act {
                 (holds == is_done).then_some(if is_done { 0 } else { value })
             }
         }
+    }
+}
+
+impl Operation {
+    /// Whether it changes nothing, whatever it meets. A deletion of what is not there is not of that
+    /// kind: it may be what is needed later.
+    fn is_powerless(&self) -> bool {
+        let is_lost = match self.act {
+            Act::Read(_) => true,
+            Act::Swap { is_done, .. } | Act::DeleteSwap { is_done, .. } => !is_done,
+            Act::Write(_) | Act::Delete => false,
+        };
+        is_lost && self.ended.is_some()
     }
 }
 
@@ -107,7 +139,7 @@ impl Search<'_> {
                 return Verdict::Undecided;
             }
             let next = self.take_silent(&mut done, value);
-            if next.is_empty() && self.is_complete(&done) {
+            if self.is_complete(&done) {
                 return Verdict::Linearizable;
             }
             for at in next.into_iter().rev() {
@@ -117,9 +149,6 @@ impl Search<'_> {
                 };
                 let mut done = done.clone();
                 done.add(at);
-                if self.is_complete(&done) {
-                    return Verdict::Linearizable;
-                }
                 if self.tried.insert((done.bits.clone(), after)) {
                     stack.push((done, after));
                 }
@@ -128,13 +157,13 @@ impl Search<'_> {
         Verdict::Broken
     }
 
-    /// Does all that changes nothing, and tells what else may come next.
+    /// Does all that can change nothing, and tells what else may come next.
     fn take_silent(&self, done: &mut Done, value: Token) -> Vec<usize> {
         loop {
             let next = self.next(done);
             let is_silent = |at: &usize| {
                 let operation = self.operations[*at];
-                operation.ended.is_some() && operation.act.on(value, true) == Some(value)
+                operation.is_powerless() && operation.act.on(value, true) == Some(value)
             };
             let silent: Vec<usize> = next.iter().copied().filter(is_silent).collect();
             if silent.is_empty() {
@@ -236,6 +265,14 @@ mod tests {
                 &[(Write(1), 1, 2), (delete_swap(7, false), 3, 4), (Read(1), 5, 6)],
             ),
             ("delete of this", &[(Write(1), 1, 2), (delete_swap(1, true), 3, 4), (Read(0), 5, 6)]),
+            (
+                "at last a read beside something unanswered that cannot happen any more",
+                &[(Write(1), 1, 2), (Read(1), 3, 9), (delete_swap(7, false), 4, NEVER)],
+            ),
+            (
+                "a delete that could have met nothing is needed later",
+                &[(Delete, 1, 9), (Write(1), 2, 3), (Read(0), 10, 11)],
+            ),
             ("unanswered read", &[(Write(1), 1, 2), (Read(9), 3, NEVER), (Read(1), 4, 5)]),
         ];
         for (name, rows) in good {

@@ -60,17 +60,25 @@ impl History {
 /// Without what can be left out and still be wrong.
 fn story(key: &str, mut operations: Vec<Operation>) -> String {
     operations.sort_by_key(|operation| operation.began);
+    let is_broken = |operations: &[Operation]| {
+        linear::judge(operations.to_vec()) == Verdict::Broken
+    };
+    // What began after all was lost tells nothing.
+    while let Some(last) = operations.pop() {
+        if !is_broken(&operations) {
+            operations.push(last);
+            break;
+        }
+    }
     let mut at = 0;
     while at < operations.len() {
-        // Writes stay: a read of what was never written would be wrong for another reason.
-        if matches!(operations[at].act, Act::Read(_)) {
-            let left_out = operations.remove(at);
-            if linear::judge(operations.clone()) == Verdict::Broken {
-                continue;
-            }
+        // Of what is left out nobody must have seen anything, or it would be wrong for that reason.
+        let left_out = operations.remove(at);
+        let is_seen = operations.iter().any(|operation| operation.act.saw() == left_out.act.left());
+        if is_seen || !is_broken(&operations) {
             operations.insert(at, left_out);
+            at += 1;
         }
-        at += 1;
     }
     let mut story = format!("what clients saw of {key:?} has no order:");
     for Operation { act, began, ended } in operations {
