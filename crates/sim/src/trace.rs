@@ -10,11 +10,14 @@ const LINES_KEPT: usize = 60;
 pub(crate) struct Trace {
     hash: u64,
     lines: VecDeque<String>,
+    /// Whether all is printed as it happens, for whoever looks into a seed: `SIM_TRACE=1`.
+    is_shown: bool,
 }
 
 impl Default for Trace {
     fn default() -> Self {
-        Self { hash: BASIS, lines: VecDeque::new() }
+        let is_shown = std::env::var_os("SIM_TRACE").is_some();
+        Self { hash: BASIS, lines: VecDeque::new(), is_shown }
     }
 }
 
@@ -34,6 +37,9 @@ impl Trace {
     pub(crate) fn note(&mut self, line: impl fmt::Display) {
         let line = line.to_string();
         self.hash = line.bytes().fold(self.hash, mix);
+        if self.is_shown {
+            eprintln!("  {line}");
+        }
         if self.lines.len() == LINES_KEPT {
             self.lines.pop_front();
         }

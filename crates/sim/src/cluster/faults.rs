@@ -7,12 +7,12 @@ use model::operator::OperatorRequest;
 use rand::Rng;
 use rand::seq::SliceRandom;
 use replica::duty::Liveness;
-use replica::{Input, Membership, Mono, RequestId};
+use replica::{Input, Membership, RequestId};
 
 use super::clock::TRUE_RATE;
 use super::network::{Link, Weather};
 use super::roster::node_id;
-use super::{Cluster, Drift, Event, Parcel};
+use super::{Cluster, Drift, Event};
 use crate::bug::Bug;
 use crate::disk::Disk;
 
@@ -205,6 +205,7 @@ impl Cluster {
         self.trace.note(format_args!("{} server {leaves} leaves", self.now.0));
         self.faults.leaving = Some(leaves);
         self.set_liveness(leaves, Liveness::Left);
+        self.after_millis(500..5000, Event::Stop { server: leaves });
         // As it does itself when it stops in order.
         self.step(leaves, Input::TransferLeadership { to: None })
     }
@@ -241,9 +242,7 @@ impl Cluster {
 
     fn tell_members(&mut self) {
         for id in self.running() {
-            let members = Input::Members(self.roster.members());
-            let parcel = Parcel::Input(Box::new(members));
-            self.after_millis(1..300, Event::Deliver { to: id, parcel });
+            self.after_millis(1..300, Event::Members { server: id });
         }
     }
 
@@ -256,9 +255,6 @@ impl Cluster {
         for id in &ids {
             self.set_rate(*id, TRUE_RATE);
             self.set_disk_slow(*id, false);
-            if let Some(server) = self.servers.get_mut(id) {
-                server.paused_until = server.paused_until.filter(|until| *until > Mono(0));
-            }
             // Those without power have it again before long.
             self.after_millis(0..1000, Event::Restart { server: *id });
         }

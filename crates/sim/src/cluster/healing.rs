@@ -78,14 +78,18 @@ impl Cluster {
         let Some(replica) = &server.replica else { return Err("no leader".into()) };
         let membership = replica.membership();
         if membership.servers() != self.roster.staying().into_iter().collect() {
-            return Err(format!("{:?} take part", membership.servers()));
+            let staying = self.roster.staying();
+            return Err(format!("{:?} take part, not {staying:?}", membership.servers()));
         }
         for id in self.roster.staying() {
-            if membership.is_voter(id) == self.roster.is_nonvoter(id) && membership.voters != [id] {
-                return Err(format!("server {id} votes: {}", membership.is_voter(id)));
+            // A leader does not let go of its own vote.
+            let may_vote = !self.roster.is_nonvoter(id);
+            if membership.is_voter(id) != may_vote && id != leader {
+                let rest = (&membership.voters, &membership.learners);
+                return Err(format!("server {id} may vote: {may_vote}, but it is {rest:?}"));
             }
-            let Some(other) = self.servers.get(&id).and_then(|server| server.replica.as_ref())
-            else {
+            let awake = self.servers.get(&id).filter(|s| s.paused_until.is_none_or(|u| u < self.now));
+            let Some(other) = awake.and_then(|server| server.replica.as_ref()) else {
                 return Err(format!("server {id} is down"));
             };
             if other.leadership().leader != Some(leader) || other.leadership().term != term {

@@ -88,6 +88,10 @@ enum Event {
     Fault,
     EndFault(u64),
     Restart { server: u64 },
+    /// Gossip tells a server who belongs to the pool by now.
+    Members { server: u64 },
+    /// A server that left stops.
+    Stop { server: u64 },
     /// Gossip takes a silent server for failed.
     Suspect { server: u64, life: u64 },
     Judge,
@@ -204,6 +208,14 @@ impl Cluster {
                 self.register(server, waiter);
                 Ok(())
             }
+            Event::Members { server } => {
+                let members = self.roster.members();
+                self.step(server, Input::Members(members))
+            }
+            Event::Stop { server } => {
+                self.crash(server);
+                Ok(())
+            }
             Event::Suspect { server, life } => {
                 self.suspect(server, life);
                 Ok(())
@@ -241,6 +253,7 @@ impl Cluster {
             | Event::SnapshotWritten { server, .. }
             | Event::Register { server, .. }
             | Event::Propose { server, .. }
+            | Event::Members { server }
             | Event::Deliver { to: server, .. } => *server,
             Event::Ask { call } => self.calls.get(call)?.server,
             _ => return None,

@@ -177,7 +177,9 @@ impl Cluster {
     pub(super) fn suspect(&mut self, id: u64, life: u64) {
         let is_down = self.servers.get(&id).is_some_and(|s| !s.is_running() && s.life == life);
         if is_down {
-            self.set_liveness(id, Liveness::Failed);
+            if self.roster.staying().contains(&id) {
+                self.set_liveness(id, Liveness::Failed);
+            }
         }
     }
 
@@ -193,9 +195,9 @@ impl Cluster {
             ..ReplicaConfig::new(id, "dc1")
         };
         let now = self.now;
-        let Some(server) = self.servers.get_mut(&id).filter(|s| !s.is_running()) else {
-            return Ok(());
-        };
+        let has_left = !self.roster.staying().contains(&id);
+        let server = self.servers.get_mut(&id).filter(|s| !s.is_running() && !has_left);
+        let Some(server) = server else { return Ok(()) };
         let recovered = server.disk.recover(Membership::default());
         server.log = LogTerms::of(&recovered);
         let replica = Replica::new(config, recovered, StdRng::seed_from_u64(seed))
@@ -536,6 +538,8 @@ impl Cluster {
             let state = &server.published;
             let has = |key: &str| state.kv_entry(key).is_some();
             self.observed.survival.check(self.now.0, has)?;
+            let membership = server.replica.as_ref().map(|replica| replica.membership().clone());
+            self.see_off(&membership.unwrap_or_default());
         }
         Ok(())
     }
