@@ -141,6 +141,7 @@ pub struct Replica {
     /// What this server once came to, when its disk holds less.
     rolled_back: Option<Position>,
     is_membership_shown: bool,
+    is_introduced: bool,
     /// Newest ticket handed out and not yet persisted.
     unpersisted: Option<u64>,
     /// Came with a message that consensus has accepted and not yet handed back.
@@ -212,6 +213,7 @@ impl Replica {
             remembered: BTreeMap::new(),
             rolled_back: None,
             is_membership_shown: false,
+            is_introduced: false,
             unpersisted: None,
             received: None,
             installing: None,
@@ -345,6 +347,7 @@ impl Replica {
         }
         effects.extend(self.rounds.take_renewed().map(Effect::Lease));
         self.watch_catching_up(effects);
+        self.introduce(effects);
         if !self.is_membership_shown {
             self.is_membership_shown = true;
             effects.push(Effect::Membership(self.membership().clone()));

@@ -28,6 +28,7 @@ struct Disk {
     hard_state: HardState,
     entries: Vec<LogEntry>,
     boundary: Option<(u64, u64)>,
+    membership: Membership,
 }
 
 struct Machine {
@@ -89,9 +90,8 @@ impl Cluster {
             trailing_entries: 5,
             ..ReplicaConfig::new(id, "dc1")
         };
-        let Disk { snapshot, hard_state, entries, boundary } = disk.clone();
-        let recovered =
-            Recovered { snapshot, hard_state, entries, boundary, ..Recovered::default() };
+        let Disk { snapshot, hard_state, entries, boundary, membership } = disk.clone();
+        let recovered = Recovered { snapshot, hard_state, entries, boundary, membership };
         let replica = Replica::new(config, recovered, StdRng::seed_from_u64(id)).unwrap();
         let machine = Machine {
             replica,
@@ -523,4 +523,24 @@ fn a_heartbeat_alone_tells_of_a_disk_put_back() {
     cluster.until("noticed", |c| c.at(victim).rollbacks > 0);
     cluster.until("caught up", |c| !c.at(victim).is_rolled_back);
     cluster.all_have("a");
+}
+
+/// A log from its first entry on says nothing of its founder, who was alone: a newcomer must not
+/// begin with it.
+#[test]
+fn a_server_that_was_alone_takes_others_in() {
+    let mut cluster = Cluster { snapshot_threshold: 1000, ..Cluster::default() };
+    cluster.members = vec![member(1)];
+    let membership = Membership { voters: vec![1], ..Membership::default() };
+    cluster.start(1, Disk { membership, ..Disk::default() });
+    cluster.write("a");
+    cluster.members.push(member(2));
+    cluster.start(2, Disk::default());
+    cluster.tell_members();
+    cluster.all_have("a");
+    assert_eq!(cluster.at(2).received, 1);
+    cluster.until("it votes", |c| c.at(2).replica.membership().voters == [1, 2]);
+    assert_eq!(cluster.at(2).replica.membership().cluster_id, 1);
+    cluster.write("b");
+    cluster.all_have("b");
 }

@@ -78,6 +78,7 @@ pub(crate) struct Shared {
     leader_heard: AtomicU64,
     pub(crate) confirmers: Confirmers,
     pub(crate) links: OnceLock<Links>,
+    renewing_links: Mutex<()>,
     pub(crate) link_faults: LinkFaults,
     pub(crate) snapshots: Option<SnapshotStore>,
     pub(crate) receiving: tokio::sync::Mutex<()>,
@@ -124,6 +125,7 @@ impl Shared {
             leader_heard: AtomicU64::new(0),
             confirmers: Confirmers::default(),
             links: OnceLock::new(),
+            renewing_links: Mutex::new(()),
             link_faults: LinkFaults::default(),
             snapshots,
             receiving: tokio::sync::Mutex::new(()),
@@ -255,6 +257,8 @@ impl Shared {
     /// Links lead to all who take part, and to those who might come to.
     fn renew_links(&self) {
         let Some(links) = self.links.get() else { return };
+        // Two at once must not end with what the earlier one saw.
+        let _turn = self.renewing_links.lock();
         let (membership, members) = (self.membership.load(), self.members.load());
         let mut addresses: BTreeMap<u64, String> = BTreeMap::new();
         for (id, peer) in &membership.peers {

@@ -19,6 +19,16 @@ impl Replica {
         self.remembered.get(&peer).copied()
     }
 
+    /// After a start everybody is asked: the one who remembers need not be the one who leads.
+    pub(super) fn introduce(&mut self, effects: &mut Vec<Effect>) {
+        if std::mem::replace(&mut self.is_introduced, true) {
+            return;
+        }
+        let note = Note::Position(self.position);
+        let others = self.membership().servers().into_iter().filter(|id| *id != self.config.id);
+        effects.extend(others.map(|to| Effect::Note { to, note }));
+    }
+
     /// Answers come only after what they speak of is durable.
     pub(super) fn remember(&mut self, message: &Message) {
         use MessageType::{MsgAppendResponse, MsgHeartbeatResponse, MsgRequestVoteResponse};

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::alive::Alive;
 use super::frame::{self, kind};
 use super::hello::{self, Lane};
-use super::{Backoff, Peer, Stream};
+use super::{BACKOFF_MAX, Backoff, Peer, Stream};
 use crate::shared::{Job, Shared};
 
 /// Messages waiting for one server, and the sum of their entries: as much as consensus keeps in
@@ -33,6 +33,30 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 enum Outgoing {
     Message(Message, usize),
     Note(Note),
+}
+
+/// What is still worth saying after a time without a connection: the newest message, since older
+/// ones are stale, and behind the notes, which nobody would repeat.
+#[derive(Default)]
+struct Kept {
+    position: Option<Note>,
+    remembered: Option<Note>,
+    message: Option<Outgoing>,
+}
+
+impl Kept {
+    fn put(&mut self, outgoing: Outgoing) {
+        match outgoing {
+            Outgoing::Note(note @ Note::Position(_)) => self.position = Some(note),
+            Outgoing::Note(note @ Note::Remembered(_)) => self.remembered = Some(note),
+            message @ Outgoing::Message(..) => self.message = Some(message),
+        }
+    }
+
+    fn into_order(self) -> Vec<Outgoing> {
+        let notes = self.position.into_iter().chain(self.remembered).map(Outgoing::Note);
+        notes.chain(self.message).collect()
+    }
 }
 
 pub(super) struct Queue {
@@ -92,10 +116,15 @@ impl Inbox {
 
 /// Serves the queue for as long as the link lives.
 pub(super) async fn run(shared: Weak<Shared>, peer: Weak<Peer>, mut inbox: Inbox) {
-    let mut backoff = Backoff::new();
-    // Nobody is dialled before there is something to say.
-    let mut first = inbox.next().await;
-    while let Some(outgoing) = first.take() {
+    let mut backoff = Backoff::new(BACKOFF_MAX);
+    let mut kept = Kept::default();
+    loop {
+        // Nobody is dialled before there is something to say.
+        let Some(outgoing) = inbox.next().await else { return };
+        kept.put(outgoing);
+        while let Some(newer) = inbox.next_now() {
+            kept.put(newer);
+        }
         let (Some(server), Some(link)) = (shared.upgrade(), peer.upgrade()) else { return };
         let (id, address) = (link.id, link.address());
         drop(link);
@@ -103,8 +132,8 @@ pub(super) async fn run(shared: Weak<Shared>, peer: Weak<Peer>, mut inbox: Inbox
         drop(server);
         let ended = match connected {
             Ok(stream) => {
-                backoff = Backoff::new();
-                write_all(stream, outgoing, &mut inbox).await
+                backoff = Backoff::new(BACKOFF_MAX);
+                write_all(stream, std::mem::take(&mut kept).into_order(), &mut inbox).await
             }
             Err(e) => Err(e),
         };
@@ -116,19 +145,15 @@ pub(super) async fn run(shared: Weak<Shared>, peer: Weak<Peer>, mut inbox: Inbox
         let _ = server.submit(Job::Input(Input::Unreachable { peer: id }));
         drop(server);
         backoff.pause().await;
-        // What has waited meanwhile is stale but for the newest.
-        first = inbox.next().await;
-        while let Some(newer) = inbox.next_now() {
-            first = Some(newer);
-        }
     }
 }
 
 /// Writes until the connection ends.
-async fn write_all(stream: Stream, first: Outgoing, inbox: &mut Inbox) -> io::Result<()> {
+async fn write_all(stream: Stream, first: Vec<Outgoing>, inbox: &mut Inbox) -> io::Result<()> {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut buffer = BytesMut::new();
-    let mut next = Some(first);
+    let mut first = first.into_iter();
+    let mut next = first.next();
     let mut alive = Alive::new();
     // The other side sends nothing here but signs of life.
     let mut signs = [0; 64];
@@ -137,7 +162,7 @@ async fn write_all(stream: Stream, first: Outgoing, inbox: &mut Inbox) -> io::Re
         while let Some(outgoing) = next.take() {
             encode(&outgoing, &mut buffer)?;
             if buffer.len() < WRITE_BYTES {
-                next = inbox.next_now();
+                next = first.next().or_else(|| inbox.next_now());
             }
         }
         alive.ping(&mut buffer);

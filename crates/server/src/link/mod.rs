@@ -55,6 +55,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 /// late a server that came back is noticed.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// The same where callers wait: they are told at once, and ask whoever leads then.
+const REQUEST_BACKOFF_MAX: Duration = Duration::from_millis(100);
 /// Other servers this one keeps links to at once: far more than take part in any consensus.
 const PEERS_MAX: usize = 64;
 
@@ -166,16 +168,19 @@ fn open(id: u64, address: &str, shared: &Arc<Shared>, runtime: &Handle) -> Arc<P
 }
 
 /// A pause that grows with failures in a row.
-struct Backoff(Duration);
+struct Backoff {
+    next: Duration,
+    longest: Duration,
+}
 
 impl Backoff {
-    fn new() -> Self {
-        Self(BACKOFF_MIN)
+    fn new(longest: Duration) -> Self {
+        Self { next: BACKOFF_MIN, longest }
     }
 
     async fn pause(&mut self) {
-        let drawn = self.0.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-        self.0 = (self.0 * 2).min(BACKOFF_MAX);
+        let drawn = self.next.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        self.next = (self.next * 2).min(self.longest);
         tokio::time::sleep(drawn).await;
     }
 }

@@ -14,7 +14,7 @@ use super::alive::Alive;
 use super::frame::{self, FRAME_BYTES_MAX, kind};
 use super::hello::{self, Lane};
 use super::request::{self, Request};
-use super::{Backoff, Peer, Stream};
+use super::{Backoff, Peer, REQUEST_BACKOFF_MAX, Stream};
 use crate::shared::Shared;
 
 /// Requests waiting to be written. Those written are bounded by who answers.
@@ -64,7 +64,7 @@ impl Peer {
 
 /// Serves calls for as long as the link lives.
 pub(super) async fn run(shared: Weak<Shared>, peer: Weak<Peer>, mut inbox: Inbox) {
-    let mut backoff = Backoff::new();
+    let mut backoff = Backoff::new(REQUEST_BACKOFF_MAX);
     while let Some(first) = inbox.0.recv().await {
         let (Some(server), Some(link)) = (shared.upgrade(), peer.upgrade()) else { return };
         let (id, address) = (link.id, link.address());
@@ -73,7 +73,7 @@ pub(super) async fn run(shared: Weak<Shared>, peer: Weak<Peer>, mut inbox: Inbox
         match connected {
             Ok(stream) => {
                 drop(server);
-                backoff = Backoff::new();
+                backoff = Backoff::new(REQUEST_BACKOFF_MAX);
                 // Its end has been told to all who waited.
                 let _ = serve(stream, first, &mut inbox).await;
             }
@@ -81,10 +81,17 @@ pub(super) async fn run(shared: Weak<Shared>, peer: Weak<Peer>, mut inbox: Inbox
                 server.link_faults.report(id, &address, &e);
                 drop(server);
                 let _ = first.reply.send(Err(Failure::NotSent));
-                while let Ok(call) = inbox.0.try_recv() {
-                    let _ = call.reply.send(Err(Failure::NotSent));
+                // Nobody waits for the end of the pause.
+                let mut pause = std::pin::pin!(backoff.pause());
+                loop {
+                    tokio::select! {
+                        () = &mut pause => break,
+                        call = inbox.0.recv() => match call {
+                            Some(call) => { let _ = call.reply.send(Err(Failure::NotSent)); }
+                            None => return,
+                        },
+                    }
                 }
-                backoff.pause().await;
             }
         }
     }
