@@ -80,8 +80,10 @@ fn run(slice: &Slice) -> io::Result<usize> {
         match Cluster::run(seed, settings) {
             Ok(report) => total.add(&report),
             Err(violation) => {
-                let what = violation.what.lines().next().unwrap_or_default();
-                println!("seed {}: {what}", violation.seed);
+                // The whole story of one, a line of each of many.
+                let lines = if slice.seeds == 1 { usize::MAX } else { 1 };
+                let what: Vec<&str> = violation.what.lines().take(lines).collect();
+                println!("seed {}: {}", violation.seed, what.join("\n"));
                 broken.push(violation.seed);
             }
         }

@@ -52,6 +52,8 @@ pub enum Bug {
     LongLease,
     /// The end of a lease is not heeded.
     EndlessLease,
+    /// A leader answers by its lease before it has applied what others may know to be committed.
+    LeaseBehind,
     /// A server now and then shows readers the state before the present one.
     OldStateShown,
     /// Who waits is woken before the change can be read.
@@ -83,7 +85,7 @@ impl Bug {
     ];
 
     /// What runs of clusters find.
-    pub const OF_CLUSTERS: [Self; 31] = [
+    pub const OF_CLUSTERS: [Self; 33] = [
         Self::EarlyDurable,
         Self::ForgottenSync,
         Self::LostWakeUp,
@@ -107,6 +109,7 @@ impl Bug {
         Self::ReadUnapplied,
         Self::LongLease,
         Self::EndlessLease,
+        Self::LeaseBehind,
         Self::OldStateShown,
         Self::WakeBeforePublish,
         Self::RegisteredAfterRead,
@@ -115,5 +118,6 @@ impl Bug {
         Self::RenewedLocally,
         Self::WallClock,
         Self::FenceForgotten,
+        Self::IdentityReused,
     ];
 }

@@ -8,8 +8,8 @@ use model::time::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use replica::{
-    Effect, Input, Leadership, Membership, Message, Mono, Note, Now, Replica, ReplicaConfig, RequestId,
-    Response, Snapshot,
+    Effect, Input, Leadership, Membership, Message, Mono, Note, Now, Replica, ReplicaConfig,
+    RequestId, Response, Snapshot,
 };
 use state::State;
 use wal::Log;

@@ -52,8 +52,9 @@ mod tests {
     fn what_is_committed_stays_and_leaders_have_it() {
         let commits = |history: &[(u64, u64, u64)]| {
             let mut checker = Completeness::default();
-            let verdict =
-                history.iter().try_for_each(|(at, term, seen)| checker.committed(*at, *term, *seen));
+            let verdict = history
+                .iter()
+                .try_for_each(|(at, term, seen)| checker.committed(*at, *term, *seen));
             verdict.map(|()| checker)
         };
         commits(&[(1, 1, 1), (2, 1, 1), (2, 1, 3), (3, 3, 3)]).unwrap();

@@ -66,15 +66,11 @@ impl Act {
             Self::Read(seen) => (seen == value).then_some(value),
             Self::Write(new) => Some(new),
             Self::Delete => Some(0),
-            Self::Swap { expected, new, .. } if !is_answered => {
-                (expected == value).then_some(new)
-            }
+            Self::Swap { expected, new, .. } if !is_answered => (expected == value).then_some(new),
             Self::Swap { expected, new, is_done } => {
                 ((expected == value) == is_done).then_some(if is_done { new } else { value })
             }
-            Self::DeleteSwap { expected, .. } if !is_answered => {
-                (expected == value).then_some(0)
-            }
+            Self::DeleteSwap { expected, .. } if !is_answered => (expected == value).then_some(0),
             // To delete what is not there succeeds.
             Self::DeleteSwap { expected, is_done } => {
                 let holds = value == 0 || expected == value;
@@ -253,7 +249,12 @@ mod tests {
             ),
             (
                 "a swap fails for an unanswered write",
-                &[(Write(1), 1, 2), (Write(2), 3, NEVER), (swap(1, 3, false), 4, 5), (Read(2), 6, 7)],
+                &[
+                    (Write(1), 1, 2),
+                    (Write(2), 3, NEVER),
+                    (swap(1, 3, false), 4, 5),
+                    (Read(2), 6, 7),
+                ],
             ),
             (
                 "an unanswered swap came through",
@@ -293,12 +294,7 @@ mod tests {
             ),
             (
                 "two readers disagree on two writes",
-                &[
-                    (Write(1), 1, 9),
-                    (Write(2), 1, 9),
-                    (Read(1), 10, 11),
-                    (Read(2), 12, 13),
-                ],
+                &[(Write(1), 1, 9), (Write(2), 1, 9), (Read(1), 10, 11), (Read(2), 12, 13)],
             ),
             (
                 "applied twice",
@@ -325,10 +321,7 @@ mod tests {
             ("a delete did nothing", &[(Write(1), 1, 2), (Delete, 3, 4), (Read(1), 5, 6)]),
             ("a delete of another won", &[(Write(1), 1, 2), (delete_swap(7, true), 3, 4)]),
             ("a delete of this lost", &[(Write(1), 1, 2), (delete_swap(1, false), 3, 4)]),
-            (
-                "seen, then unseen",
-                &[(Write(1), 1, NEVER), (Read(1), 2, 3), (Read(0), 4, 5)],
-            ),
+            ("seen, then unseen", &[(Write(1), 1, NEVER), (Read(1), 2, 3), (Read(0), 4, 5)]),
         ];
         for (name, rows) in bad {
             check(name, rows, Verdict::Broken);

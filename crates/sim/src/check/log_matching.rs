@@ -41,7 +41,8 @@ mod tests {
     fn one_place_has_one_history() {
         let check = |history: &[((u64, u64), u64, Option<u64>)], is_good: bool| {
             let mut logs = LogMatching::default();
-            let verdict = history.iter().try_for_each(|(at, c, before)| logs.holds(*at, *c, *before));
+            let verdict =
+                history.iter().try_for_each(|(at, c, before)| logs.holds(*at, *c, *before));
             assert_eq!(verdict.is_ok(), is_good, "{history:?}");
         };
         check(&[((1, 1), 7, Some(0)), ((2, 1), 8, Some(1)), ((2, 1), 8, Some(1))], true);

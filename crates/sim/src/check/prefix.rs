@@ -44,9 +44,7 @@ impl Prefix {
             Some(held) if *held == token => Ok(()),
             // Older than the first look at the key, before which nobody wrote it.
             None if token == 0 => Ok(()),
-            held => {
-                Err(format!("{key:?} was {held:?} at index {index}, a stale read saw {token}"))
-            }
+            held => Err(format!("{key:?} was {held:?} at index {index}, a stale read saw {token}")),
         }
     }
 
@@ -67,9 +65,9 @@ mod tests {
                 prefix.committed("k", index, token).unwrap();
             }
             prefix.committed("k", 4, 2).unwrap_err();
-            let verdict = reads
-                .iter()
-                .try_for_each(|(server, index, token)| prefix.read((*server, 0), "k", *index, *token));
+            let verdict = reads.iter().try_for_each(|(server, index, token)| {
+                prefix.read((*server, 0), "k", *index, *token)
+            });
             assert_eq!(verdict.is_ok(), is_good, "{reads:?}");
         };
         check(&[(1, 1, 0), (1, 3, 1), (1, 4, 1), (1, 7, 2), (1, 9, 0)], true);

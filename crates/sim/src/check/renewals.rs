@@ -22,7 +22,11 @@ impl Renewals {
     }
 
     /// What a committed state shows at `now`.
-    pub(crate) fn check(&mut self, now: u64, is_there: impl Fn(&str) -> bool) -> Result<(), String> {
+    pub(crate) fn check(
+        &mut self,
+        now: u64,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Result<(), String> {
         self.until.retain(|_, until| *until > now);
         match self.until.iter().find(|(id, _)| !is_there(id)) {
             Some((id, until)) => Err(format!(

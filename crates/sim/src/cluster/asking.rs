@@ -46,7 +46,10 @@ pub(super) enum Question {
 enum End {
     Done(Outcome),
     /// What a key holds: its token and when it was written; 0 when it is absent.
-    Read { token: u64, modify_index: u64 },
+    Read {
+        token: u64,
+        modify_index: u64,
+    },
     Renewed,
     /// It did not happen and will not.
     Refused,
@@ -58,7 +61,8 @@ impl Cluster {
     pub(super) fn call(&mut self, client: u64, server: u64, deed: Deed) {
         let call = self.number();
         let life = self.servers.get(&server).map_or(0, |server| server.life);
-        self.trace.note(format_args!("{} {call}: client {client} asks {server}: {deed:?}", self.now.0));
+        self.trace
+            .note(format_args!("{} {call}: client {client} asks {server}: {deed:?}", self.now.0));
         if let Deed::Destroy { session } = &deed {
             self.observed.renewals.ending(session);
         }
@@ -77,7 +81,9 @@ impl Cluster {
         }
         let question = match call.deed.consistency() {
             Some(consistency) if self.may_answer(server, consistency) => return self.read(id),
-            Some(consistency) => Question::Confirm { by_lease: consistency == Consistency::Default },
+            Some(consistency) => {
+                Question::Confirm { by_lease: consistency == Consistency::Default }
+            }
             None => match (&call.deed, call.deed.command()) {
                 (Deed::Renew { session }, _) => Question::Renew(session.clone()),
                 (_, Some(command)) => Question::Change(command),
@@ -112,7 +118,9 @@ impl Cluster {
     fn may_answer(&self, id: u64, consistency: Consistency) -> bool {
         let Some(server) = self.servers.get(&id) else { return false };
         let own = server.clock.mono(self.now);
-        let has_lease = own < server.lease || self.has_bug(Bug::EndlessLease);
+        let is_behind = server.replica.as_ref().is_some_and(|r| r.applied() < r.committed())
+            && !self.has_bug(Bug::LeaseBehind);
+        let has_lease = (own < server.lease || self.has_bug(Bug::EndlessLease)) && !is_behind;
         let is_alone = server.is_ready() && server.leadership.is_alone;
         match consistency {
             Consistency::Stale => true,
@@ -368,10 +376,7 @@ impl Cluster {
                 memory.session = Some(session);
             }
             (Deed::Renew { .. }, End::Refused) => memory.session = None,
-            (
-                Deed::Lock { key, session },
-                End::Done(Outcome::Applied(true)) | End::Unknown,
-            ) => {
+            (Deed::Lock { key, session }, End::Done(Outcome::Applied(true)) | End::Unknown) => {
                 memory.holds = Some(key.clone());
                 // Its fence, before anything else.
                 let began = began.0;

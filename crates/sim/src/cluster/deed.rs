@@ -11,21 +11,54 @@ use crate::client::{NODE, TTL_SECONDS};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Deed {
-    Set { key: String, token: Token },
+    Set {
+        key: String,
+        token: Token,
+    },
     /// Expecting a token, which was written at an index.
-    Swap { key: String, expected: Token, at: u64, token: Token },
-    Delete { key: String },
-    DeleteSwap { key: String, expected: Token, at: u64 },
-    Read { key: String, consistency: Consistency },
+    Swap {
+        key: String,
+        expected: Token,
+        at: u64,
+        token: Token,
+    },
+    Delete {
+        key: String,
+    },
+    DeleteSwap {
+        key: String,
+        expected: Token,
+        at: u64,
+    },
+    Read {
+        key: String,
+        consistency: Consistency,
+    },
     /// Writes a key that is written once.
-    Record { key: String },
+    Record {
+        key: String,
+    },
     CreateSession,
-    Renew { session: String },
-    Destroy { session: String },
-    Lock { key: String, session: String },
-    Unlock { key: String, session: String },
+    Renew {
+        session: String,
+    },
+    Destroy {
+        session: String,
+    },
+    Lock {
+        key: String,
+        session: String,
+    },
+    Unlock {
+        key: String,
+        session: String,
+    },
     /// Reads the lock index of what was locked at a moment.
-    ReadFence { key: String, session: String, began: u64 },
+    ReadFence {
+        key: String,
+        session: String,
+        began: u64,
+    },
 }
 
 impl Deed {

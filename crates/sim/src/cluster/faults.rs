@@ -205,9 +205,15 @@ impl Cluster {
         self.trace.note(format_args!("{} server {leaves} leaves", self.now.0));
         self.faults.leaving = Some(leaves);
         self.set_liveness(leaves, Liveness::Left);
-        self.after_millis(500..5000, Event::Stop { server: leaves });
-        // As it does itself when it stops in order.
-        self.step(leaves, Input::TransferLeadership { to: None })
+        self.leave(leaves)
+    }
+
+    /// It stays until it is let go: without it the others might not be enough to do so.
+    pub(super) fn leave(&mut self, id: u64) -> Result<(), String> {
+        if self.servers.contains_key(&id) {
+            self.after(Duration::from_secs(1), Event::Leave { server: id });
+        }
+        self.step(id, Input::TransferLeadership { to: None })
     }
 
     /// The leader has a new membership: who left and is not in it any more is gone for good.

@@ -88,7 +88,8 @@ impl Cluster {
                 let rest = (&membership.voters, &membership.learners);
                 return Err(format!("server {id} may vote: {may_vote}, but it is {rest:?}"));
             }
-            let awake = self.servers.get(&id).filter(|s| s.paused_until.is_none_or(|u| u < self.now));
+            let awake =
+                self.servers.get(&id).filter(|s| s.paused_until.is_none_or(|u| u < self.now));
             let Some(other) = awake.and_then(|server| server.replica.as_ref()) else {
                 return Err(format!("server {id} is down"));
             };

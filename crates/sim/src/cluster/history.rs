@@ -60,9 +60,8 @@ impl History {
 /// Without what can be left out and still be wrong.
 fn story(key: &str, mut operations: Vec<Operation>) -> String {
     operations.sort_by_key(|operation| operation.began);
-    let is_broken = |operations: &[Operation]| {
-        linear::judge(operations.to_vec()) == Verdict::Broken
-    };
+    let is_broken =
+        |operations: &[Operation]| linear::judge(operations.to_vec()) == Verdict::Broken;
     // What began after all was lost tells nothing.
     while let Some(last) = operations.pop() {
         if !is_broken(&operations) {

@@ -70,30 +70,74 @@ enum Parcel {
 }
 
 enum Event {
-    Tick { server: u64, life: u64 },
+    Tick {
+        server: u64,
+        life: u64,
+    },
     /// Takes in nothing; what waited for company goes on.
-    Flush { server: u64, life: u64 },
-    Synced { server: u64, life: u64, ticket: u64 },
+    Flush {
+        server: u64,
+        life: u64,
+    },
+    Synced {
+        server: u64,
+        life: u64,
+        ticket: u64,
+    },
     /// The replica hears that its write is durable, which it may not be.
-    CalledDurable { server: u64, life: u64, ticket: u64 },
-    SnapshotWritten { server: u64, life: u64, snapshot: Box<Snapshot> },
-    Deliver { to: u64, parcel: Parcel },
+    CalledDurable {
+        server: u64,
+        life: u64,
+        ticket: u64,
+    },
+    SnapshotWritten {
+        server: u64,
+        life: u64,
+        snapshot: Box<Snapshot>,
+    },
+    Deliver {
+        to: u64,
+        parcel: Parcel,
+    },
     /// A client's request is taken up by the server it was sent to.
-    Ask { call: u64 },
-    TimeOut { call: u64 },
+    Ask {
+        call: u64,
+    },
+    TimeOut {
+        call: u64,
+    },
     /// A client does its next deed.
-    Act { client: u64 },
-    Register { server: u64, life: u64, waiter: u64 },
-    Propose { server: u64, call: u64, deed: Box<deed::Deed> },
+    Act {
+        client: u64,
+    },
+    Register {
+        server: u64,
+        life: u64,
+        waiter: u64,
+    },
+    Propose {
+        server: u64,
+        call: u64,
+        deed: Box<deed::Deed>,
+    },
     Fault,
     EndFault(u64),
-    Restart { server: u64 },
+    Restart {
+        server: u64,
+    },
     /// Gossip tells a server who belongs to the pool by now.
-    Members { server: u64 },
-    /// A server that left stops.
-    Stop { server: u64 },
+    Members {
+        server: u64,
+    },
+    /// A server that leaves hands over, should it lead, until it is let go.
+    Leave {
+        server: u64,
+    },
     /// Gossip takes a silent server for failed.
-    Suspect { server: u64, life: u64 },
+    Suspect {
+        server: u64,
+        life: u64,
+    },
     Judge,
 }
 
@@ -212,10 +256,7 @@ impl Cluster {
                 let members = self.roster.members();
                 self.step(server, Input::Members(members))
             }
-            Event::Stop { server } => {
-                self.crash(server);
-                Ok(())
-            }
+            Event::Leave { server } => self.leave(server),
             Event::Suspect { server, life } => {
                 self.suspect(server, life);
                 Ok(())
@@ -254,6 +295,7 @@ impl Cluster {
             | Event::Register { server, .. }
             | Event::Propose { server, .. }
             | Event::Members { server }
+            | Event::Leave { server }
             | Event::Deliver { to: server, .. } => *server,
             Event::Ask { call } => self.calls.get(call)?.server,
             _ => return None,

@@ -18,11 +18,8 @@ pub(super) struct Weather {
 }
 
 impl Weather {
-    pub(super) const FINE: Self = Self {
-        loss_percent: 0,
-        duplication_percent: 0,
-        delay_max: Duration::from_millis(4),
-    };
+    pub(super) const FINE: Self =
+        Self { loss_percent: 0, duplication_percent: 0, delay_max: Duration::from_millis(4) };
 }
 
 #[derive(Debug)]

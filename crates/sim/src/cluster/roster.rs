@@ -58,9 +58,8 @@ impl Roster {
 
     /// Those that did not leave.
     pub(super) fn staying(&self) -> Vec<u64> {
-        let is_staying = |(id, member): (&u64, &Member)| {
-            (member.liveness != Liveness::Left).then_some(*id)
-        };
+        let is_staying =
+            |(id, member): (&u64, &Member)| (member.liveness != Liveness::Left).then_some(*id);
         self.servers.iter().filter_map(is_staying).collect()
     }
 

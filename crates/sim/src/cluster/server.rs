@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use replica::{
-    Effect, Input, LogEntry, Leadership, Membership, Message, Mono, Note, Now, Persist, Replica,
-    ReplicaConfig, Snapshot,
-};
 use model::duration::GoDuration;
 use model::operator::AutopilotConfiguration;
 use model::topic::Topic;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use replica::duty::Liveness;
+use replica::{
+    Effect, Input, Leadership, LogEntry, Membership, Message, Mono, Note, Now, Persist, Replica,
+    ReplicaConfig, Snapshot,
+};
 use state::State;
 use wal::Log;
 
@@ -195,9 +195,9 @@ impl Cluster {
             ..ReplicaConfig::new(id, "dc1")
         };
         let now = self.now;
-        let has_left = !self.roster.staying().contains(&id);
-        let server = self.servers.get_mut(&id).filter(|s| !s.is_running() && !has_left);
-        let Some(server) = server else { return Ok(()) };
+        let Some(server) = self.servers.get_mut(&id).filter(|s| !s.is_running()) else {
+            return Ok(());
+        };
         let recovered = server.disk.recover(Membership::default());
         server.log = LogTerms::of(&recovered);
         let replica = Replica::new(config, recovered, StdRng::seed_from_u64(seed))
@@ -366,7 +366,8 @@ impl Cluster {
         let is_saved = !self.has_bug(Bug::SnapshotNotSaved);
         let is_slow = self.servers.get(&id).is_some_and(|server| server.is_disk_slow);
         let millis = if is_slow { 20..300 } else { 0..6 };
-        let delay = Duration::from_micros(self.rng.random_range(millis.start * 1000..millis.end * 1000));
+        let delay =
+            Duration::from_micros(self.rng.random_range(millis.start * 1000..millis.end * 1000));
         let Some(server) = self.servers.get_mut(&id) else { return Ok(()) };
         if let Some(snapshot) = persist.snapshot.as_ref() {
             if is_saved {
@@ -462,7 +463,9 @@ impl Cluster {
                     false => Ok(()),
                 }
             }
-            Parcel::Question { from, call, question } => self.take_question(to, from, call, question),
+            Parcel::Question { from, call, question } => {
+                self.take_question(to, from, call, question)
+            }
             Parcel::Answer { call, result } => self.take_answer(to, call, result),
         }
     }
