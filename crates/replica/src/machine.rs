@@ -244,6 +244,13 @@ impl Replica {
         }
     }
 
+    /// Log index up to which entries are known to be committed. What this server sends may tell
+    /// others, who may show it before this one has applied it: a leader whose disk is the slowest.
+    /// So a read by lease is good only of a state that has applied this much.
+    pub fn committed(&self) -> u64 {
+        self.node.raft.raft_log.committed
+    }
+
     pub fn leadership(&self) -> Leadership {
         self.leadership
     }
@@ -325,6 +332,7 @@ impl Replica {
 
     /// Turns what the inputs since the last call came to into effects.
     pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let first = effects.len();
         let mut touched = Vec::new();
         let mut replies = Vec::new();
         let applied_before = self.state().index();
@@ -343,7 +351,9 @@ impl Replica {
         }
         // A snapshot is shown once it is durable, see `Replica::persisted`.
         if self.installing.is_none() && self.state().index() != applied_before {
-            effects.push(Effect::Publish { state: self.state().clone(), touched });
+            // First of all: what is sent may tell others that it is committed, and what is written
+            // beside it takes its time.
+            effects.insert(first, Effect::Publish { state: self.state().clone(), touched });
         }
         effects.extend(self.rounds.take_renewed().map(Effect::Lease));
         self.watch_catching_up(effects);

@@ -248,6 +248,7 @@ impl Driver {
                 self.step(Input::Persisted { ticket });
             }
             Effect::Send(messages) => {
+                self.shared.set_committed(self.replica.committed());
                 let lost = links.map(|links| links.send(messages)).unwrap_or_default();
                 for peer in lost {
                     self.step(Input::Unreachable { peer });
@@ -266,6 +267,7 @@ impl Driver {
             }
             Effect::Publish { state, touched } => {
                 let woken = self.shared.publish(state, &touched);
+                self.shared.set_applied(self.replica.applied());
                 add(&self.shared.metrics.wakes, woken as u64);
             }
             Effect::Replace(state) => self.shared.replace(state),

@@ -97,7 +97,9 @@ impl Shared {
         let is_alone = leadership.is_ready && leadership.is_alone;
         let is_fresh = match consistency {
             Consistency::Stale => true,
-            Consistency::Default => is_alone || (leadership.is_ready && self.has_lease()),
+            Consistency::Default => {
+                is_alone || (leadership.is_ready && self.has_lease() && !self.is_behind())
+            }
             Consistency::Consistent => is_alone,
         };
         is_fresh && !self.is_closed()

@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) position: Mutex<Position>,
     /// Log index of the last entry in `state`.
     applied: AtomicU64,
+    /// What others may know to be committed, from before they are told.
+    committed: AtomicU64,
     applied_changed: Event,
     /// In [`Mono`]: until when a ready leader answers without asking, and when a follower last
     /// heard its leader.
@@ -120,6 +122,7 @@ impl Shared {
             members_changed: Event::new(),
             position: Mutex::default(),
             applied: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
             applied_changed: Event::new(),
             lease_until: AtomicU64::new(0),
             leader_heard: AtomicU64::new(0),
@@ -199,6 +202,18 @@ impl Shared {
         if self.applied.swap(index, Ordering::AcqRel) != index {
             self.applied_changed.notify(usize::MAX);
         }
+    }
+
+    /// Comes before anything is sent that may tell others of it.
+    pub(crate) fn set_committed(&self, index: u64) {
+        self.committed.store(index, Ordering::Release);
+    }
+
+    /// Whether the state here is behind what others may show already: the disk of a leader may be
+    /// slower than a majority of the others.
+    pub(crate) fn is_behind(&self) -> bool {
+        let committed = self.committed.load(Ordering::Acquire);
+        self.applied.load(Ordering::Acquire) < committed
     }
 
     /// Waits a bounded time until the state has applied `index`.

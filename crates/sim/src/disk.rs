@@ -22,6 +22,9 @@ pub(crate) struct Disk {
     compacted: u64,
     /// Oldest first, at most two, as on a real disk.
     snapshots: Vec<(SnapshotMeta, Vec<u8>)>,
+    bug: Option<Bug>,
+    /// What the first snapshot said of the servers.
+    founding: Bytes,
 }
 
 impl Log for Disk {
@@ -37,6 +40,7 @@ impl Log for Disk {
     }
 
     fn compact(&mut self, through: u64) -> Result<(), wal::Error> {
+        let through = if self.bug == Some(Bug::CutTooFar) { through + 200 } else { through };
         self.compacted = self.compacted.max(through);
         Ok(())
     }
@@ -47,12 +51,36 @@ impl Log for Disk {
 }
 
 impl Disk {
+    pub(crate) fn new(bug: Option<Bug>) -> Self {
+        Self { bug, ..Self::default() }
+    }
+
+    /// Of a server that is to join the cluster that `founding` began.
+    pub(crate) fn joining(founding: &Membership, bug: Option<Bug>) -> Self {
+        Self { founding: Bytes::from(founding.encode()), ..Self::new(bug) }
+    }
+
+    /// As the founder of a cluster leaves it.
+    pub(crate) fn founding(membership: Membership, bug: Option<Bug>) -> Self {
+        let mut disk = Self::joining(&membership, bug);
+        let snapshot = Snapshot::founding(membership);
+        let hard_state = wal::HardState { term: snapshot.term, vote: 0, commit: snapshot.index };
+        disk.save(&snapshot);
+        disk.synced.push(Batch { hard_state, entries: vec![mark_of(&snapshot)] });
+        disk
+    }
+
     /// Cuts the power: any number of unsynced batches, oldest first, may have reached the disk.
-    pub(crate) fn lose_power(&mut self, rng: &mut StdRng, bug: Option<Bug>) {
+    pub(crate) fn lose_power(&mut self, rng: &mut StdRng) {
         let reached = rng.random_range(0..=self.written.len());
-        self.synced.extend(self.written.drain(..reached));
+        if self.bug == Some(Bug::ReorderedWrites) && self.written.len() > 1 {
+            self.written.pop_front();
+            self.synced.extend(self.written.drain(..));
+        } else {
+            self.synced.extend(self.written.drain(..reached));
+        }
         self.written.clear();
-        if bug == Some(Bug::ForgottenSync) {
+        if self.bug == Some(Bug::ForgottenSync) {
             self.synced.pop();
         }
     }
@@ -61,14 +89,23 @@ impl Disk {
         let Snapshot { index, term, membership, state } = snapshot;
         let mut body = Vec::new();
         state.write_snapshot(&mut body).expect("memory takes everything");
-        let configuration = Bytes::from(membership.encode());
-        self.snapshots.push((SnapshotMeta { index: *index, term: *term, configuration }, body));
+        let mut configuration = Bytes::from(membership.encode());
+        let mut index = *index;
+        match self.bug {
+            Some(Bug::SnapshotAhead) if !self.snapshots.is_empty() => index += 3,
+            Some(Bug::SnapshotWithoutMembership) if !self.founding.is_empty() => {
+                configuration = self.founding.clone();
+            }
+            _ => {}
+        }
+        self.snapshots.push((SnapshotMeta { index, term: *term, configuration }, body));
         if self.snapshots.len() > 2 {
             self.snapshots.remove(0);
         }
     }
 
-    pub(crate) fn recover(&self, members: &[u64], bug: Option<Bug>) -> Recovered {
+    /// `membership` is what is known where neither log nor snapshot tells.
+    pub(crate) fn recover(&self, membership: Membership) -> Recovered {
         let mut found = wal::Recovered::default();
         for batch in &self.synced {
             found.replay(batch.clone());
@@ -79,7 +116,7 @@ impl Disk {
             boundary = found.entries.drain(..=at).next_back().map(|mark| (mark.index, mark.term));
         }
         let mut snapshots = self.snapshots.iter().rev();
-        if bug == Some(Bug::OldSnapshot) && self.snapshots.len() == 2 {
+        if self.bug == Some(Bug::OldSnapshot) && self.snapshots.len() == 2 {
             snapshots.next();
             found = wal::Recovered::default();
         }
@@ -89,18 +126,22 @@ impl Disk {
             membership: Membership::decode(&meta.configuration).expect("written by us"),
             state: State::read_snapshot(&mut body.as_slice()).expect("written by us"),
         });
-        let wal::HardState { term, vote, commit } = found.hard_state;
+        let wal::HardState { mut term, mut vote, commit } = found.hard_state;
+        if self.bug == Some(Bug::ForgottenHardState) {
+            (term, vote) = (0, 0);
+        }
         Recovered {
             snapshot,
             hard_state: HardState { term, vote, commit, ..HardState::default() },
             entries: found.entries.into_iter().map(log_entry).collect(),
             boundary,
-            membership: Membership { voters: members.to_vec(), ..Membership::default() },
+            membership,
         }
     }
 }
 
-pub(crate) fn batch(persist: &Persist) -> Batch {
+/// `is_marked` is whether a received snapshot leaves its mark.
+pub(crate) fn batch(persist: &Persist, is_marked: bool) -> Batch {
     let HardState { term, vote, commit, .. } = persist.hard_state;
     let entries = persist.entries.iter().map(|entry| Entry {
         index: entry.index,
@@ -108,14 +149,14 @@ pub(crate) fn batch(persist: &Persist) -> Batch {
         kind: entry.entry_type as u8,
         data: entry.data.clone(),
     });
-    let mark = persist.snapshot.as_ref().map(|snapshot| Entry {
-        index: snapshot.index,
-        term: snapshot.term,
-        kind: BOUNDARY,
-        ..Entry::default()
-    });
+    let mark = persist.snapshot.as_ref().filter(|_| is_marked).map(mark_of);
     let entries = mark.into_iter().chain(entries).collect();
     Batch { hard_state: wal::HardState { term, vote, commit }, entries }
+}
+
+fn mark_of(snapshot: &Snapshot) -> Entry {
+    let Snapshot { index, term, .. } = snapshot;
+    Entry { index: *index, term: *term, kind: BOUNDARY, ..Entry::default() }
 }
 
 fn log_entry(entry: Entry) -> LogEntry {

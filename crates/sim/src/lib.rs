@@ -5,14 +5,19 @@
 //! trace hash says so. After every step each checker looks for a broken promise; a failure names
 //! its seed and how to run it alone. To know that the checkers see, [`Bug`] plants known faults.
 //!
-//! Start with [`World::run`], then the checkers in `check`.
+//! Start with [`World::run`], one server or three under power cuts, then [`Cluster::run`], whole
+//! clusters under everything else, then the checkers in `check`.
 
 mod bug;
 mod check;
 mod client;
+mod cluster;
 mod disk;
 mod trace;
+mod violation;
 mod world;
 
 pub use bug::Bug;
-pub use world::{Report, Settings, Violation, World};
+pub use cluster::{Cluster, ClusterReport, ClusterSettings, Drift};
+pub use violation::Violation;
+pub use world::{Report, Settings, World};

@@ -1,7 +1,6 @@
 //! The loop: servers, their disks, the network, clients, and power cuts, all from one seed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::Duration;
 
 use model::command::Outcome;
@@ -9,8 +8,8 @@ use model::time::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use replica::{
-    Effect, Input, Leadership, Message, Mono, Note, Now, Replica, ReplicaConfig, RequestId,
-    Response, Snapshot,
+    Effect, Input, Leadership, Membership, Message, Mono, Note, Now, Replica, ReplicaConfig,
+    RequestId, Response, Snapshot,
 };
 use state::State;
 use wal::Log;
@@ -20,6 +19,7 @@ use crate::check::{Acknowledged, Indexes, Sessions, Waits};
 use crate::client::{self, Ask};
 use crate::disk::{self, Disk};
 use crate::trace::Trace;
+use crate::violation::Violation;
 
 const TICK: Duration = Duration::from_millis(50);
 /// Pause between two requests, at most.
@@ -47,23 +47,6 @@ impl Default for Settings {
             snapshot_threshold: 100,
             bug: None,
         }
-    }
-}
-
-/// A promise that was broken.
-#[derive(Debug)]
-pub struct Violation {
-    pub seed: u64,
-    pub what: String,
-    last_lines: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, what, last_lines } = self;
-        writeln!(f, "seed {seed}: {what}")?;
-        writeln!(f, "run it alone: SIM_SEED={seed} cargo test -p sim one_seed -- --nocapture")?;
-        write!(f, "the last that happened:\n{last_lines}")
     }
 }
 
@@ -163,7 +146,10 @@ impl World {
         world.report.trace_hash = world.trace.hash();
         match result {
             Ok(()) => Ok(world.report),
-            Err(what) => Err(Violation { seed, what, last_lines: world.trace.last_lines() }),
+            Err(what) => {
+                let last_lines = world.trace.last_lines();
+                Err(Violation { seed, what, test: "one_seed", last_lines })
+            }
         }
     }
 
@@ -172,7 +158,7 @@ impl World {
             id,
             replica: None,
             life: 0,
-            disk: Disk::default(),
+            disk: Disk::new(settings.bug),
             leadership: Leadership::default(),
             published: State::new(),
             pending: BTreeMap::new(),
@@ -321,27 +307,27 @@ impl World {
     fn crash(&mut self, id: u64) {
         self.trace.note(format_args!("{} server {id} loses its power", self.now.0));
         self.report.crashes += 1;
-        let bug = self.settings.bug;
         let Some(server) = self.servers.get_mut(&id) else { return };
         server.replica = None;
         server.life += 1;
         // What was pending stays open: nobody knows whether it came through.
         server.pending.clear();
-        server.disk.lose_power(&mut self.rng, bug);
+        server.disk.lose_power(&mut self.rng);
         self.stop_serving(id);
         self.after_millis(1..3000, Event::Restart { server: id });
     }
 
     fn restart(&mut self, id: u64) -> Result<(), String> {
-        let (seed, bug) = (self.rng.random(), self.settings.bug);
-        let members: Vec<u64> = self.servers.keys().copied().collect();
+        let seed = self.rng.random();
+        let voters = self.servers.keys().copied().collect();
+        let membership = Membership { voters, ..Membership::default() };
         let config = ReplicaConfig {
             snapshot_threshold: self.settings.snapshot_threshold,
             trailing_entries: 20,
             ..ReplicaConfig::new(id, "dc1")
         };
         let Some(server) = self.servers.get_mut(&id) else { return Ok(()) };
-        let recovered = server.disk.recover(&members, bug);
+        let recovered = server.disk.recover(membership);
         let replica = Replica::new(config, recovered, StdRng::seed_from_u64(seed))
             .map_err(|cause| format!("server {id} does not start: {cause}"))?;
         server.leadership = Leadership::default();
@@ -379,7 +365,7 @@ impl World {
                     self.report.snapshots += 1;
                     self.disk_of(id).save(snapshot);
                 }
-                let batch = disk::batch(&persist);
+                let batch = disk::batch(&persist, true);
                 self.disk_of(id).write(&batch).expect("memory does not fail");
                 self.after_millis(0..20, Event::Synced { server: id, life, ticket });
                 if self.settings.bug == Some(Bug::EarlyDurable) {
@@ -425,7 +411,7 @@ impl World {
                         && self.rng.random_range(0..10) == 0;
                     let published = self.servers.get(&id).map(|server| server.published.clone());
                     if let Some(state) = published.filter(|_| !is_lost) {
-                        self.waits.wake(&touched, &state);
+                        self.waits.wake(&touched, &state, false)?;
                     }
                 }
             }

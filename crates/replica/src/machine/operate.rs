@@ -170,6 +170,11 @@ impl Replica {
 
     /// Lets autopilot take its next step.
     pub(super) fn look_after_membership(&mut self, now: Now) {
+        if !self.membership().is_voter(self.config.id) && !self.is_handing_over() {
+            // What its predecessor began let this server go after it was elected. Autopilot, which
+            // might take it in again, is for a voter to judge.
+            return self.hand_over(self.best_follower());
+        }
         if now.mono < self.duties.next_autopilot || self.node.raft.has_pending_conf() {
             return;
         }
