@@ -104,9 +104,7 @@ pub(crate) fn bytes_of_joining(plan: &Plan) {
                 let mut connection = Connection::open(address);
                 for nth in 0..JOINING {
                     let service = ["db", "source0"][nth % 2];
-                    let mut body = instance(service, nth);
-                    body["Service"]["ID"] = json!(format!("{service}-{round}-{nth}"));
-                    let body = body.to_string();
+                    let body = instance(service, round * JOINING + nth).to_string();
                     connection.ask("PUT", "/v1/catalog/register", body.as_bytes());
                 }
             });
