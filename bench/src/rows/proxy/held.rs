@@ -16,7 +16,7 @@ use super::pair::{Backend, ProxyPair};
 use crate::Plan;
 use crate::http::Connection;
 use crate::report::{Sample, Table};
-use crate::usage::{cpu_nanos, resident_mib};
+use crate::usage::{CpuCounter, resident_mib};
 use crate::watchers::await_rest;
 
 /// Connections held, if files may be opened for them.
@@ -91,7 +91,6 @@ impl Drop for Sink {
 fn hold(pair: &ProxyPair, count: usize, backend: &Sink) -> Sample {
     let pids = pair.pids();
     let resident = || pids.iter().map(|pid| resident_mib(*pid)).sum::<f64>();
-    let cpu = || pids.iter().map(|pid| cpu_nanos(*pid)).sum::<f64>();
     await_rest(&pids);
     let (empty, before) = (resident(), backend.arrived());
     let begin = Instant::now();
@@ -104,14 +103,14 @@ fn hold(pair: &ProxyPair, count: usize, backend: &Sink) -> Sample {
     let held = (backend.arrived() - before) as f64;
     await_rest(&pids);
     let full = resident();
-    let idle_from = cpu();
+    let idle = CpuCounter::start(&pids);
     std::thread::sleep(Duration::from_secs(1));
     Sample::from([
         ("held", held),
         ("opened/s", held / took.as_secs_f64()),
         ("MiB", full),
         ("KiB each", (full - empty) * 1024.0 / held.max(1.0)),
-        ("idle cpu per second us", (cpu() - idle_from) / 1e3),
+        ("idle cpu per second us", idle.micros()),
     ])
 }
 
@@ -144,6 +143,7 @@ pub(crate) fn rotation(plan: &Plan) {
 
 fn rotate_under_load(pair: &ProxyPair, before: Duration) -> Sample {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, pair.port));
+    let old = leaves(pair);
     let begin = Instant::now();
     let end = begin + before + ROTATION_MAX;
     let (kept, fresh) = std::thread::scope(|scope| {
@@ -156,6 +156,7 @@ fn rotate_under_load(pair: &ProxyPair, before: Duration) -> Sample {
             kept.into_iter().map(|one| one.join().expect("a client does not panic")).collect();
         (kept, fresh.join().expect("a client does not panic"))
     });
+    let renewed = leaves(pair).iter().zip(&old).filter(|(new, old)| new != old).count();
     let dropped: usize = kept.iter().map(|seen| seen.dropped).sum();
     let all = |part: fn(&Seen) -> &Vec<f64>| {
         let mut all: Vec<f64> = kept.iter().flat_map(part).copied().collect();
@@ -168,6 +169,7 @@ fn rotate_under_load(pair: &ProxyPair, before: Duration) -> Sample {
     let (quiet, during) = (all(|seen| &seen.before), all(|seen| &seen.during));
     Sample::from([
         ("requests", (quiet.len() + during.len()) as f64),
+        ("renewed leaves", renewed as f64),
         ("kept dropped", dropped as f64),
         ("new connections", (fresh.before.len() + fresh.during.len()) as f64),
         ("new dropped", fresh.dropped as f64),
@@ -211,6 +213,15 @@ fn ask(connection: &mut Option<Connection>, address: SocketAddr) -> io::Result<(
     };
     let answer = connection.try_ask("GET", "/", b"")?;
     if answer.status == 200 { Ok(()) } else { Err(io::Error::other("not accepted")) }
+}
+
+/// Serial numbers of the leaves of both proxies.
+fn leaves(pair: &ProxyPair) -> [String; 2] {
+    let http = pair.agent().expect("a built-in proxy has an agent").http();
+    ["db", "web"].map(|service| {
+        let leaf = http.get(&format!("/v1/agent/connect/ca/leaf/{service}"));
+        leaf.expect("the agent answers").json()["SerialNumber"].to_string()
+    })
 }
 
 /// Gives the authority of the pair a new key, and so a new root.
