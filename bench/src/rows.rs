@@ -33,6 +33,7 @@ pub(crate) const ALL: &[Row] = &[
     Row { id: "C11", title: "a large catalog", run: catalog::size },
     Row { id: "C12", title: "writes after the loss of a leader", run: failover::leader_loss },
     Row { id: "A1", title: "authorize over HTTP", run: authorize::over_http },
+    Row { id: "A2", title: "authorize in process", run: authorize::in_process },
     Row { id: "A3", title: "bytes of joining instances", run: authorize::bytes_of_joining },
     Row { id: "N1", title: "DNS by width", run: dns::by_width },
     Row { id: "N2", title: "DNS: no such name, TCP, overload", run: dns::others },

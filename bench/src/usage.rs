@@ -1,5 +1,6 @@
 //! Processor time and memory of a process, as the kernel counts them.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 /// Microseconds of processor time used so far, user and system, all threads.
@@ -23,15 +24,34 @@ pub(crate) fn resident_mib(pid: u32) -> f64 {
         .map_or(0.0, |kib| kib / 1024.0)
 }
 
-/// Nanoseconds of processor time used so far by all threads that still run: finer than
-/// [`cpu_micros`], for short times between which no thread ends.
-pub(crate) fn cpu_nanos(pid: u32) -> f64 {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"));
-    let threads = threads.into_iter().flatten().filter_map(Result::ok);
-    threads
-        .filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok())
-        .filter_map(|text| text.split_whitespace().next()?.parse::<f64>().ok())
-        .sum()
+/// Counts the processor time of processes from one moment on, finer than [`cpu_micros`]. What a
+/// thread used that ends meanwhile is lost, so this is for short times.
+pub(crate) struct CpuCounter<'a> {
+    pids: &'a [u32],
+    /// Nanoseconds used before, by thread.
+    before: BTreeMap<String, f64>,
+}
+
+impl<'a> CpuCounter<'a> {
+    pub(crate) fn start(pids: &'a [u32]) -> Self {
+        Self { pids, before: thread_nanos(pids) }
+    }
+
+    pub(crate) fn micros(&self) -> f64 {
+        let now = thread_nanos(self.pids);
+        let used = now.iter().map(|(id, nanos)| nanos - self.before.get(id).unwrap_or(&0.0));
+        used.sum::<f64>() / 1e3
+    }
+}
+
+fn thread_nanos(pids: &[u32]) -> BTreeMap<String, f64> {
+    let threads = pids.iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok());
+    let nanos = |thread: fs::DirEntry| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let nanos = text.split_whitespace().next()?.parse().ok()?;
+        Some((thread.file_name().to_string_lossy().into_owned(), nanos))
+    };
+    threads.flatten().filter_map(Result::ok).filter_map(nanos).collect()
 }
 
 /// Bytes received and sent so far by the first network card (`eth0`) of the host `pid` runs on.

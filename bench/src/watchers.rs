@@ -9,7 +9,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use crate::http::{Answer, Connection, request};
-use crate::usage::cpu_nanos;
+use crate::usage::CpuCounter;
 
 /// Longest wait for the last watcher.
 const WAKE_MAX: Duration = Duration::from_secs(60);
@@ -133,15 +133,14 @@ impl Watchers {
 /// Waits until processes use next to no processor time: what was sent to them has been dealt with.
 pub(crate) fn await_rest(pids: &[u32]) {
     const WINDOW: Duration = Duration::from_millis(60);
-    let cpu = || pids.iter().map(|pid| cpu_nanos(*pid)).sum::<f64>();
+    /// Of one processor.
+    const SHARE_MAX: f64 = 0.08;
     let deadline = Instant::now() + REST_MAX;
     let mut quiet = 0;
-    let mut before = cpu();
     while quiet < 2 && Instant::now() < deadline {
+        let cpu = CpuCounter::start(pids);
         std::thread::sleep(WINDOW);
-        let now = cpu();
-        let is_quiet = now - before < 0.08 * WINDOW.as_nanos() as f64;
+        let is_quiet = cpu.micros() < SHARE_MAX * WINDOW.as_micros() as f64;
         quiet = if is_quiet { quiet + 1 } else { 0 };
-        before = now;
     }
 }

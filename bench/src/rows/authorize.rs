@@ -1,16 +1,26 @@
 //! Authorization of a connection, asked over HTTP.
 
+use std::collections::HashMap;
+use std::hint::black_box;
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
 
+use agent::testing::FakeCluster;
+use agent::{Agent, AgentSettings, Life};
+use model::intention::{Intention, IntentionAction};
+use rpc::Cluster;
 use serde_json::{Value, json};
 use testkit::request::Client;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::servers::{OURS, Pair, THEIRS, instance};
 use crate::Plan;
 use crate::clusters::Clusters;
 use crate::http::Connection;
 use crate::load::{HttpLoad, wrk};
-use crate::report::{Sample, Table};
+use crate::report::{Sample, Table, print_growth};
 use crate::usage::network_bytes;
 use crate::watchers::await_rest;
 
@@ -41,6 +51,75 @@ pub(crate) fn over_http(plan: &Plan) {
                 "authorize under {intentions} intentions, {connections} connections"
             ));
         }
+    }
+}
+
+/// Decisions of an agent that has the intentions in memory, without HTTP. There is no peer that could
+/// be called like that; a look-up in a plain hash table stands for the least it can cost.
+pub(crate) fn in_process(plan: &Plan) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");
+    let mut tables = Vec::new();
+    let sizes = [1, 1000, 100_000];
+    for intentions in sizes {
+        let decisions = runtime.block_on(Decisions::prepare(intentions));
+        let table = Table::measure(plan.passes, &[OURS, "hash look-up"], |subject| {
+            Sample::from([("ns", decisions.nanos(subject == OURS))])
+        });
+        table.print(&format!("one decision under {intentions} intentions"));
+        tables.push(table);
+    }
+    print_growth(&tables, &sizes, "ns", "intentions");
+}
+
+/// An agent that follows intentions, and questions it allows.
+struct Decisions {
+    agent: Arc<Agent>,
+    uris: Vec<String>,
+    known: HashMap<String, bool>,
+}
+
+impl Decisions {
+    async fn prepare(intentions: usize) -> Self {
+        const CLUSTER_ID: &str = "11111111-2222-3333-4444-555555555555";
+        let cluster = FakeCluster::new();
+        let rule = |nth: usize| Intention {
+            id: format!("id-{nth}"),
+            source_namespace: "default".into(),
+            source_name: format!("source{nth}"),
+            destination_namespace: "default".into(),
+            destination_name: "db".into(),
+            action: IntentionAction::Allow,
+            ..Intention::default()
+        };
+        cluster.set_intentions((0..intentions).map(rule).collect());
+        let cluster: Arc<dyn Cluster> = cluster;
+        let life = Life { stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        let settings = AgentSettings::default();
+        let alone = agent::Alone::new(&settings);
+        let agent = Agent::start(settings, cluster, alone, life);
+        let agent = agent.await.expect("an agent without a folder starts");
+        // A thousand sources spread over all: more than any one answer kept would serve.
+        let sources = (0..intentions).step_by(intentions.div_ceil(1000));
+        let uris: Vec<String> = sources
+            .map(|nth| format!("spiffe://{CLUSTER_ID}.consul/ns/default/dc/dc1/svc/source{nth}"))
+            .collect();
+        let known = uris.iter().map(|uri| (uri.clone(), true)).collect();
+        let decision = agent.authorize("db", &uris[0], "").await;
+        assert!(decision.expect("the agent decides").authorized, "the intention allows it");
+        Self { agent, uris, known }
+    }
+
+    /// Of one decision, or one look-up.
+    fn nanos(&self, is_decision: bool) -> f64 {
+        const ROUNDS: usize = 1_000_000;
+        let begin = Instant::now();
+        for uri in self.uris.iter().cycle().take(ROUNDS) {
+            match is_decision {
+                true => drop(black_box(self.agent.authorize_now("db", black_box(uri)))),
+                false => _ = black_box(self.known.get(black_box(uri))),
+            }
+        }
+        begin.elapsed().as_nanos() as f64 / ROUNDS as f64
     }
 }
 
@@ -104,9 +183,7 @@ pub(crate) fn bytes_of_joining(plan: &Plan) {
                 let mut connection = Connection::open(address);
                 for nth in 0..JOINING {
                     let service = ["db", "source0"][nth % 2];
-                    let mut body = instance(service, nth);
-                    body["Service"]["ID"] = json!(format!("{service}-{round}-{nth}"));
-                    let body = body.to_string();
+                    let body = instance(service, round * JOINING + nth).to_string();
                     connection.ask("PUT", "/v1/catalog/register", body.as_bytes());
                 }
             });

@@ -12,6 +12,8 @@ use crate::report::{Sample, Table};
 use crate::usage::{cpu_micros, resident_mib};
 use crate::watchers::await_rest;
 
+/// A pass takes the peer some twenty seconds.
+const PASSES_MAX: usize = 3;
 /// Connections that register at once.
 const LOADERS: usize = 32;
 /// Instances of each service.
@@ -21,7 +23,7 @@ const PER_NODE: usize = 20;
 
 pub(crate) fn size(plan: &Plan) {
     let count = plan.instances;
-    let table = Table::measure(plan.passes, &[OURS, THEIRS], |subject| {
+    let table = Table::measure(plan.passes.min(PASSES_MAX), &[OURS, THEIRS], |subject| {
         let program = if subject == OURS { plan.lictor.clone() } else { consul() };
         let mut agent = Spec::new(program).config(settings()).start();
         let empty = resident_mib(agent.pid());

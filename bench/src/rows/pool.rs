@@ -13,7 +13,7 @@ use testkit::wait;
 use super::servers::{OURS, THEIRS};
 use crate::Plan;
 use crate::report::{Sample, Table};
-use crate::usage::{cpu_nanos, resident_mib};
+use crate::usage::{CpuCounter, resident_mib};
 use crate::watchers::await_rest;
 
 /// Longest wait until all agents have joined, per agent and at least.
@@ -34,20 +34,17 @@ pub(crate) fn idle_agents(plan: &Plan) {
     let table = Table::measure(plan.passes, &[OURS, THEIRS], |subject| {
         let pids = pools[usize::from(subject != OURS)].pids();
         let (server, clients) = pids.split_first().expect("a pool has a server");
-        let cpu = || -> (f64, f64) {
-            (cpu_nanos(*server), clients.iter().map(|pid| cpu_nanos(*pid)).sum())
-        };
         let window = Duration::from_secs(plan.seconds * 2);
-        let before = cpu();
+        let (of_server, of_clients) = (CpuCounter::start(&pids[..1]), CpuCounter::start(clients));
         std::thread::sleep(window);
-        let after = cpu();
+        let (server_micros, client_micros) = (of_server.micros(), of_clients.micros());
         let minutes = window.as_secs_f64() / 60.0;
         let count = clients.len() as f64;
         let resident: f64 = clients.iter().map(|pid| resident_mib(*pid)).sum();
         Sample::from([
-            ("client cpu per minute ms", (after.1 - before.1) / 1e6 / count / minutes),
+            ("client cpu per minute ms", client_micros / 1e3 / count / minutes),
             ("client MiB", resident / count),
-            ("server cpu per minute ms", (after.0 - before.0) / 1e6 / minutes),
+            ("server cpu per minute ms", server_micros / 1e3 / minutes),
             ("server MiB", resident_mib(*server)),
         ])
     });

@@ -3,18 +3,20 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
+use testkit::wait;
 
 use super::PEERS;
 use super::pair::{Backend, ProxyPair};
 use crate::Plan;
 use crate::http::Connection;
 use crate::report::{Sample, Table};
-use crate::usage::{cpu_nanos, resident_mib};
+use crate::usage::{CpuCounter, resident_mib};
 use crate::watchers::await_rest;
 
 /// Connections held, if files may be opened for them.
@@ -32,62 +34,83 @@ pub(crate) fn idle(plan: &Plan) {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) as usize;
     let count = IDLE.min(files.saturating_sub(2000) / 2);
     let table = Table::measure(plan.passes.min(PASSES_MAX), &PEERS, |subject| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        let backend = listener.local_addr().expect("a listener has an address");
-        let arrived = AtomicUsize::new(0);
-        let is_over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut kept = Vec::new();
-                while let Ok((stream, _)) = listener.accept() {
-                    if is_over.load(Ordering::Acquire) {
-                        break;
-                    }
-                    kept.push(stream);
-                    arrived.store(kept.len(), Ordering::Release);
-                }
-            });
-            let pair = ProxyPair::start_all(plan, &[subject], backend.port()).remove(0);
-            let sample = hold(&pair, count, &arrived);
-            is_over.store(true, Ordering::Release);
-            // The last one tells the backend to look.
-            TcpStream::connect(backend).expect("the backend listens");
-            sample
-        })
+        let backend = Sink::start();
+        let pair = ProxyPair::start_all(plan, &[subject], backend.address.port()).remove(0);
+        hold(&pair, count, &backend)
     });
     table.print(&format!("{count} idle connections through a pair"));
 }
 
-fn hold(pair: &ProxyPair, count: usize, arrived: &AtomicUsize) -> Sample {
+/// A service that takes connections, keeps them and says nothing.
+struct Sink {
+    address: SocketAddr,
+    arrived: Arc<AtomicUsize>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Sink {
+    fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let sink = Self {
+            address: listener.local_addr().expect("a listener has an address"),
+            arrived: Arc::default(),
+            is_over: Arc::default(),
+        };
+        let (arrived, is_over) = (Arc::clone(&sink.arrived), Arc::clone(&sink.is_over));
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            while !is_over.load(Ordering::Acquire) {
+                let (stream, _) = listener.accept().expect("as many files as connections");
+                kept.push(stream);
+                arrived.store(kept.len(), Ordering::Release);
+            }
+        });
+        sink
+    }
+
+    fn arrived(&self) -> usize {
+        self.arrived.load(Ordering::Acquire)
+    }
+
+    /// Waits until all but `missing_max` of `wanted` connections have arrived; false when a proxy lost
+    /// some on the way.
+    fn await_arrival(&self, wanted: usize, missing_max: usize) -> bool {
+        let enough = || (self.arrived() + missing_max >= wanted).then_some(());
+        wait::poll(THROUGH_MAX, enough).is_some()
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+        // One more connection, so that it looks. Gone already is as good.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn hold(pair: &ProxyPair, count: usize, backend: &Sink) -> Sample {
     let pids = pair.pids();
     let resident = || pids.iter().map(|pid| resident_mib(*pid)).sum::<f64>();
-    let cpu = || pids.iter().map(|pid| cpu_nanos(*pid)).sum::<f64>();
     await_rest(&pids);
-    let (empty, before) = (resident(), arrived.load(Ordering::Acquire));
+    let (empty, before) = (resident(), backend.arrived());
     let begin = Instant::now();
-    let mut held = Vec::new();
-    let await_arrival = |wanted: usize| {
-        let deadline = Instant::now() + THROUGH_MAX;
-        while arrived.load(Ordering::Acquire) < wanted {
-            assert!(Instant::now() < deadline, "{} holds back connections", pair.name);
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    };
-    for nth in 0..count {
-        await_arrival(before + nth.saturating_sub(UNDER_WAY));
-        held.push(TcpStream::connect((Ipv4Addr::LOCALHOST, pair.port)).expect("a proxy listens"));
+    let mut opened = Vec::new();
+    while opened.len() < count && backend.await_arrival(before + opened.len(), UNDER_WAY) {
+        opened.push(TcpStream::connect((Ipv4Addr::LOCALHOST, pair.port)).expect("a proxy listens"));
     }
-    await_arrival(before + count);
-    let opened = begin.elapsed();
+    backend.await_arrival(before + opened.len(), 0);
+    let took = begin.elapsed();
+    let held = (backend.arrived() - before) as f64;
     await_rest(&pids);
     let full = resident();
-    let idle_from = cpu();
+    let idle = CpuCounter::start(&pids);
     std::thread::sleep(Duration::from_secs(1));
     Sample::from([
-        ("opened/s", count as f64 / opened.as_secs_f64()),
+        ("held", held),
+        ("opened/s", held / took.as_secs_f64()),
         ("MiB", full),
-        ("KiB each", (full - empty) * 1024.0 / count as f64),
-        ("idle cpu per second us", (cpu() - idle_from) / 1e3),
+        ("KiB each", (full - empty) * 1024.0 / held.max(1.0)),
+        ("idle cpu per second us", idle.micros()),
     ])
 }
 
@@ -120,6 +143,7 @@ pub(crate) fn rotation(plan: &Plan) {
 
 fn rotate_under_load(pair: &ProxyPair, before: Duration) -> Sample {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, pair.port));
+    let old = leaves(pair);
     let begin = Instant::now();
     let end = begin + before + ROTATION_MAX;
     let (kept, fresh) = std::thread::scope(|scope| {
@@ -132,6 +156,7 @@ fn rotate_under_load(pair: &ProxyPair, before: Duration) -> Sample {
             kept.into_iter().map(|one| one.join().expect("a client does not panic")).collect();
         (kept, fresh.join().expect("a client does not panic"))
     });
+    let renewed = leaves(pair).iter().zip(&old).filter(|(new, old)| new != old).count();
     let dropped: usize = kept.iter().map(|seen| seen.dropped).sum();
     let all = |part: fn(&Seen) -> &Vec<f64>| {
         let mut all: Vec<f64> = kept.iter().flat_map(part).copied().collect();
@@ -144,6 +169,7 @@ fn rotate_under_load(pair: &ProxyPair, before: Duration) -> Sample {
     let (quiet, during) = (all(|seen| &seen.before), all(|seen| &seen.during));
     Sample::from([
         ("requests", (quiet.len() + during.len()) as f64),
+        ("renewed leaves", renewed as f64),
         ("kept dropped", dropped as f64),
         ("new connections", (fresh.before.len() + fresh.during.len()) as f64),
         ("new dropped", fresh.dropped as f64),
@@ -187,6 +213,15 @@ fn ask(connection: &mut Option<Connection>, address: SocketAddr) -> io::Result<(
     };
     let answer = connection.try_ask("GET", "/", b"")?;
     if answer.status == 200 { Ok(()) } else { Err(io::Error::other("not accepted")) }
+}
+
+/// Serial numbers of the leaves of both proxies.
+fn leaves(pair: &ProxyPair) -> [String; 2] {
+    let http = pair.agent().expect("a built-in proxy has an agent").http();
+    ["db", "web"].map(|service| {
+        let leaf = http.get(&format!("/v1/agent/connect/ca/leaf/{service}"));
+        leaf.expect("the agent answers").json()["SerialNumber"].to_string()
+    })
 }
 
 /// Gives the authority of the pair a new key, and so a new root.

@@ -59,7 +59,7 @@ impl Backend {
     pub(in crate::rows) fn nginx() -> Self {
         Self::start(|port, folder| {
             let config = format!(
-                "worker_processes 1; daemon off; pid nginx.pid; error_log stderr crit;\n\
+                "master_process off; daemon off; pid nginx.pid; error_log stderr crit;\n\
                  events {{ worker_connections 4096; }}\n\
                  http {{ access_log off; keepalive_requests 100000000; \
                  client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; \
