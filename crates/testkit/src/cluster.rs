@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::command::{Cli, Output};
 use crate::network::Network;
 use crate::request::Client;
 use crate::wait;
@@ -163,6 +164,13 @@ impl Cluster {
     /// The HTTP interface of an agent; ask it [`Cluster::inside`].
     pub fn http(&self, host: usize) -> Client {
         Client::new(SocketAddr::from((self.network.address(host), HTTP_PORT)))
+    }
+
+    /// Runs a command of `program` with the agent on `host` as the one it asks.
+    pub fn command(&self, host: usize, program: impl AsRef<Path>, args: &[&str]) -> Output {
+        let address = format!("{}:{HTTP_PORT}", self.network.address(host));
+        let cli = Cli::new(program).env("CONSUL_HTTP_ADDR", address);
+        self.inside(|| cli.run(args))
     }
 
     /// Runs `work` where every host can be reached.

@@ -42,6 +42,7 @@ impl Gossip {
         if remote.is_join {
             let members: Vec<Member> = remote.nodes.iter().filter_map(as_member).collect();
             self.admission.admit(&members)?;
+            self.admission.admit_beside(&members, &mut self.members())?;
         }
         let PushPull { nodes, user, .. } = remote;
         for node in nodes {
