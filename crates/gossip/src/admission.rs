@@ -8,7 +8,8 @@ pub trait Admission: Send {
     /// it. An error names the reason and keeps all of them out.
     fn admit(&self, members: &[Member]) -> Result<(), String>;
 
-    /// Called before a join merges `members`, with those who are in the pool already. An error keeps all of them out.
+    /// Called before a join merges `members`, and when somebody new is told of, with those who are in the pool already.
+    /// An error keeps all of `members` out.
     fn admit_beside(
         &self,
         _members: &[Member],

@@ -79,6 +79,11 @@ impl Network {
         enter(&self.switch(), work)
     }
 
+    /// A way to where [`Network::inside`] is, for threads that outlive a look at the network.
+    pub fn door(&self) -> Door {
+        Door { switch: self.switch() }
+    }
+
     /// Runs `work` on a thread of `host`. What it binds and starts is on that host, threads and programs, too.
     pub fn on<T: Send>(&self, host: usize, work: impl FnOnce() -> T + Send) -> T {
         enter(&self.name(host), work)
@@ -124,6 +129,19 @@ impl Network {
 
     fn switch(&self) -> String {
         format!("{}sw", self.prefix)
+    }
+}
+
+/// See [`Network::door`].
+#[derive(Clone, Debug)]
+pub struct Door {
+    switch: String,
+}
+
+impl Door {
+    /// As [`Network::inside`].
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        enter(&self.switch, work)
     }
 }
 

@@ -7,6 +7,7 @@ use testkit::cluster::{Cluster, NodeSpec};
 use testkit::process::consul;
 use testkit::request::Answer;
 
+pub(crate) mod history;
 pub(crate) mod steps;
 
 use steps::{
