@@ -131,7 +131,7 @@ fn a_full_disk_stops_one_server_and_a_slow_one_hands_over() {
     // The disk of the leader answers each sync late.
     let slow = await_one_leader(&cluster);
     let pid = cluster.pid(slow).to_string();
-    let delay = ["-f", "-p", &pid, "-e", "inject=fdatasync,fsync:delay_enter=1s"];
+    let delay = ["-f", "-p", &pid, "-e", "inject=fdatasync,fsync:delay_enter=300ms"];
     let log = cluster.dir(slow).join("strace.log");
     let history = History::during(&mut cluster, &[3], "slow", |cluster, history| {
         history.await_more(5);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use testkit::cluster::{Cluster, NodeSpec};
 use testkit::process::consul;
 use testkit::request::{Answer, Client};
+use testkit::wait;
 
 /// Longest wait for a cluster to agree on something: elections and gossip on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,11 +62,14 @@ pub(crate) fn leader(cluster: &Cluster, seen_by: usize) -> Option<usize> {
     (0..cluster.network.hosts()).find(|host| cluster.network.address(*host).to_string() == address)
 }
 
+/// Waits until `seen_by` says that one of `may_lead` leads.
 pub(crate) fn await_leader(cluster: &Cluster, seen_by: usize, may_lead: &[usize]) -> usize {
-    cluster.until("there is a leader", PATIENCE, || {
-        leader(cluster, seen_by).is_some_and(|host| may_lead.contains(&host))
-    });
-    cluster.inside(|| leader(cluster, seen_by)).expect("there was one a moment ago")
+    let what = format!("one of {may_lead:?} leads, as {seen_by} sees it");
+    cluster.inside(|| {
+        wait::until(&what, PATIENCE, || {
+            leader(cluster, seen_by).filter(|host| may_lead.contains(host))
+        })
+    })
 }
 
 pub(crate) fn await_voters(cluster: &Cluster, seen_by: usize, count: usize) {
