@@ -7,6 +7,8 @@ mod client_commands;
 mod cluster;
 mod cluster_faults;
 mod cluster_keys;
+mod cluster_mesh;
+mod cluster_operation;
 mod cluster_refusals;
 mod cluster_tls;
 mod command_script;
