@@ -5,6 +5,12 @@
 mod certificates;
 mod client_commands;
 mod cluster;
+mod cluster_faults;
+mod cluster_keys;
+mod cluster_mesh;
+mod cluster_operation;
+mod cluster_refusals;
+mod cluster_tls;
 mod command_script;
 mod differential;
 mod dns;

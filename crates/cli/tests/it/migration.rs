@@ -88,7 +88,7 @@ fn a_running_fleet_moves_over_without_a_restart_of_its_clients() {
 
     let stop = AtomicBool::new(false);
     let reader = cluster.http(4);
-    let network = cluster.network.handle();
+    let network = cluster.network.door();
     let ((longest, wrong), began) = std::thread::scope(|scope| {
         let stop = &stop;
         let reading = scope.spawn(move || network.inside(|| read_all_along(reader, stop)));

@@ -164,7 +164,7 @@ fn what_is_believed_of_another() {
     check("alive 5", dead("b", 4, "c"), "alive 5", &[]);
     check("alive 5", dead("b", 5, "c"), "dead 5", &["failed"]);
     // It left as the membership protocol has it; only an intent would make it left for serf.
-    check("alive 5", dead("b", 5, "b"), "left 5", &["failed"]);
+    check("alive 5", dead("b", 5, "b"), "left 5", &["leave"]);
 
     check("suspect 5", alive("b", 5, 2), "suspect 5", &[]);
     check("suspect 5", alive("b", 6, 2), "alive 6", &[]);
