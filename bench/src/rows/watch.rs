@@ -1,6 +1,7 @@
 //! Held queries: how soon all of them wake, what a wake-up costs, what a parked one weighs.
 
 use serde_json::json;
+use testkit::cluster::Cluster;
 use testkit::process::{Agent, Spec, consul};
 
 use super::servers::{OURS, THEIRS, instance};
@@ -107,14 +108,10 @@ pub(crate) fn on_one_connection(plan: &Plan) {
     // Memory of the server and the client before the first pass: they keep what they once took.
     let empty = [OURS, THEIRS].map(|subject| {
         let cluster = clusters.of(subject);
-        cluster.inside(|| {
-            let mut connection = Connection::open(cluster.http(0).address);
-            for path in &paths {
-                connection.ask("PUT", path, b"x");
-            }
-        });
+        write_all(cluster, &paths, 0);
         [0, 1].map(|host| resident_mib(cluster.pid(host)))
     });
+    let mut round = 0;
     let table = Table::measure(plan.passes, &[OURS, THEIRS], |subject| {
         let cluster = clusters.of(subject);
         let (server, client) = (cluster.pid(0), cluster.pid(1));
@@ -126,6 +123,10 @@ pub(crate) fn on_one_connection(plan: &Plan) {
         let after = [server, client].map(resident_mib);
         let each = |nth: usize| (after[nth] - before[nth]) * 1024.0 / HELD as f64;
         let connections = connections_to(client, 8300);
+        // A real agent holds a query, and its place among the client's connections, until it is
+        // answered, also when nobody waits any more: answer all before the next pass.
+        round += 1;
+        write_all(cluster, &paths, round);
         drop(watchers);
         await_rest(&[server, client]);
         Sample::from([
@@ -136,4 +137,14 @@ pub(crate) fn on_one_connection(plan: &Plan) {
         ])
     });
     table.print(&format!("connections to the server while a client agent holds {HELD} queries"));
+}
+
+/// Writes every key, with a value of its own each round: writing the same again wakes nobody.
+fn write_all(cluster: &Cluster, paths: &[String], round: usize) {
+    cluster.inside(|| {
+        let mut connection = Connection::open(cluster.http(0).address);
+        for path in paths {
+            connection.ask("PUT", path, round.to_string().as_bytes());
+        }
+    });
 }
