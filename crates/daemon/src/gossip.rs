@@ -10,10 +10,11 @@ use agent::{AgentSettings, Life};
 use config::AgentConfig;
 use config::agent::{Bootstrap, JoinPool};
 use gossip::{Config, Key, Keyring, Profile, Tags};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use crate::Error;
+use crate::sockets::listen;
 
 /// Below the data directory, as in Consul, whose files are taken over.
 const LAN_SNAPSHOT: &str = "serf/local.snapshot";
@@ -45,10 +46,8 @@ pub(crate) fn is_server(config: &AgentConfig) -> bool {
 fn bind_pool(address: SocketAddr, what: &str) -> Result<PoolSockets, Error> {
     let bind = || {
         let udp = std::net::UdpSocket::bind(address)?;
-        let tcp = std::net::TcpListener::bind(address)?;
         udp.set_nonblocking(true)?;
-        tcp.set_nonblocking(true)?;
-        Ok(PoolSockets { udp: UdpSocket::from_std(udp)?, tcp: TcpListener::from_std(tcp)? })
+        Ok(PoolSockets { udp: UdpSocket::from_std(udp)?, tcp: listen(address)? })
     };
     bind().map_err(|source| Error::Bind { what: format!("{address} for {what}"), source })
 }

@@ -13,17 +13,13 @@ use rpc::{Cluster, LinkHandler, ServeSettings};
 use tokio::net::TcpListener;
 
 use crate::Error;
+use crate::sockets::listen;
 
 /// Binds the port of a server; `None` where it is off.
 pub(crate) fn bind(config: &AgentConfig) -> Result<Option<TcpListener>, Error> {
     let Some(address) = config.listen.server else { return Ok(None) };
-    let bind = || {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
-    };
     let what = || format!("{address} for servers (ports.server)");
-    bind().map(Some).map_err(|source| Error::Bind { what: what(), source })
+    listen(address).map(Some).map_err(|source| Error::Bind { what: what(), source })
 }
 
 /// Answers on the port until the process ends.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use config::AgentConfig;
 use config::agent::ListenAddress;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -22,6 +23,8 @@ use crate::{Error, role};
 const DNS_THREADS_MAX: usize = 8;
 /// Open connections of an HTTPS or Unix listener. Plain TCP is bounded per client by the edge.
 const CONNECTIONS_MAX: usize = 4096;
+/// Connections that wait to be accepted; the system may allow fewer.
+const BACKLOG: i32 = 4096;
 /// Pause after a failed accept, so that a lack of descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -104,12 +107,18 @@ impl Sockets {
 }
 
 fn bind_tcp(address: SocketAddr, what: &str) -> Result<TcpListener, Error> {
-    let bind = || {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
-    };
-    bind().map_err(|source| Error::Bind { what: format!("{address} for {what}"), source })
+    listen(address).map_err(|source| Error::Bind { what: format!("{address} for {what}"), source })
+}
+
+/// Listens with room for many who come at once, such as all watchers after a restart: those who find none try again
+/// seconds later.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 fn bind_unix(path: &Path, config: &AgentConfig) -> Result<HttpSocket, Error> {
