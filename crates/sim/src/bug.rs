@@ -1,5 +1,7 @@
 //! Faults planted on purpose, each of which some checker must find.
 
+use crate::cluster::FaultMix;
+
 /// One fault in what surrounds the replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
@@ -28,8 +30,6 @@ pub enum Bug {
     SnapshotWithoutMembership,
     /// A received snapshot is called durable and is not.
     SnapshotNotSaved,
-    /// A received snapshot leaves no mark in the log.
-    NoBoundary,
     /// A follower is sent an older state than the snapshot says.
     StaleSnapshotSent,
     /// Entries are damaged on their way, and nobody notices.
@@ -64,7 +64,7 @@ pub enum Bug {
     ReplacedSilently,
     /// Everybody is woken, and answered, by any change.
     SpuriousAnswer,
-    /// A follower confirms renewals it does not pass on.
+    /// Renewals are confirmed and not passed on to the leader.
     RenewedLocally,
     /// The clock of sessions follows the wall clock and its steps.
     WallClock,
@@ -85,7 +85,7 @@ impl Bug {
     ];
 
     /// What runs of clusters find.
-    pub const OF_CLUSTERS: [Self; 33] = [
+    pub const OF_CLUSTERS: [Self; 32] = [
         Self::EarlyDurable,
         Self::ForgottenSync,
         Self::LostWakeUp,
@@ -97,7 +97,6 @@ impl Bug {
         Self::SnapshotAhead,
         Self::SnapshotWithoutMembership,
         Self::SnapshotNotSaved,
-        Self::NoBoundary,
         Self::StaleSnapshotSent,
         Self::DamagedEntry,
         Self::AcknowledgedEarly,
@@ -120,4 +119,17 @@ impl Bug {
         Self::FenceForgotten,
         Self::IdentityReused,
     ];
+
+    /// Under which faults of a cluster it shows soonest.
+    pub fn mix(self) -> FaultMix {
+        match self {
+            Self::EarlyDurable | Self::ReorderedWrites | Self::ForgottenHardState => {
+                FaultMix::Crashes
+            }
+            Self::LongLease | Self::EndlessLease | Self::UnknownAsRefused => FaultMix::Cuts,
+            Self::LeaseBehind => FaultMix::SlowDisks,
+            Self::WallClock | Self::RenewedLocally | Self::FastClock => FaultMix::Clocks,
+            _ => FaultMix::Everything,
+        }
+    }
 }

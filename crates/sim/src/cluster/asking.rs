@@ -110,7 +110,7 @@ impl Cluster {
 
     fn is_answered_locally(&self, server: u64, question: &Question) -> bool {
         let Question::Renew(session) = question else { return false };
-        let knows = |s: &super::Server| !s.is_ready() && s.published.session(session).is_some();
+        let knows = |s: &super::Server| s.published.session(session).is_some();
         self.has_bug(Bug::RenewedLocally) && self.servers.get(&server).is_some_and(knows)
     }
 
@@ -190,7 +190,7 @@ impl Cluster {
                     result = done();
                 }
                 Some(Bug::UnknownAsRefused) if kind == Some(ErrorKind::Timeout) => {
-                    result = Err(Error::no_leader());
+                    result = Err(Error::new(ErrorKind::Conflict, "refused"));
                 }
                 Some(Bug::SwapAlwaysSucceeds)
                     if result == Ok(Response::Outcome(Outcome::Applied(false))) =>
