@@ -16,8 +16,6 @@ pub enum Bug {
     /// A server starts from its older snapshot and without the log behind it.
     OldSnapshot,
 
-    /// A restarted server has forgotten its term and its vote.
-    ForgottenHardState,
     /// Votes that were refused are given.
     VoteForAll,
     /// Of the writes under way in a power cut, an earlier one is lost and a later one is not.
@@ -48,10 +46,8 @@ pub enum Bug {
     ReadUnconfirmed,
     /// A read is answered before what was confirmed is applied.
     ReadUnapplied,
-    /// Leases last as long as the longest election timeout.
-    LongLease,
-    /// The end of a lease is not heeded.
-    EndlessLease,
+    /// A server answers by the lease it had as a leader, for seconds after it was one.
+    LeaseKept,
     /// A leader answers by its lease before it has applied what others may know to be committed.
     LeaseBehind,
     /// A server now and then shows readers the state before the present one.
@@ -85,12 +81,11 @@ impl Bug {
     ];
 
     /// What runs of clusters find.
-    pub const OF_CLUSTERS: [Self; 32] = [
+    pub const OF_CLUSTERS: [Self; 30] = [
         Self::EarlyDurable,
         Self::ForgottenSync,
         Self::LostWakeUp,
         Self::FastClock,
-        Self::ForgottenHardState,
         Self::VoteForAll,
         Self::ReorderedWrites,
         Self::CutTooFar,
@@ -106,8 +101,7 @@ impl Bug {
         Self::SwapAlwaysSucceeds,
         Self::ReadUnconfirmed,
         Self::ReadUnapplied,
-        Self::LongLease,
-        Self::EndlessLease,
+        Self::LeaseKept,
         Self::LeaseBehind,
         Self::OldStateShown,
         Self::WakeBeforePublish,
@@ -123,10 +117,8 @@ impl Bug {
     /// Under which faults of a cluster it shows soonest.
     pub fn mix(self) -> FaultMix {
         match self {
-            Self::EarlyDurable | Self::ReorderedWrites | Self::ForgottenHardState => {
-                FaultMix::Crashes
-            }
-            Self::LongLease | Self::EndlessLease | Self::UnknownAsRefused => FaultMix::Cuts,
+            Self::EarlyDurable | Self::ReorderedWrites => FaultMix::Crashes,
+            Self::LeaseKept | Self::UnknownAsRefused => FaultMix::Cuts,
             Self::LeaseBehind => FaultMix::SlowDisks,
             Self::WallClock | Self::RenewedLocally | Self::FastClock => FaultMix::Clocks,
             _ => FaultMix::Everything,

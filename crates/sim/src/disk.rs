@@ -126,10 +126,7 @@ impl Disk {
             membership: Membership::decode(&meta.configuration).expect("written by us"),
             state: State::read_snapshot(&mut body.as_slice()).expect("written by us"),
         });
-        let wal::HardState { mut term, mut vote, commit } = found.hard_state;
-        if self.bug == Some(Bug::ForgottenHardState) {
-            (term, vote) = (0, 0);
-        }
+        let wal::HardState { term, vote, commit } = found.hard_state;
         Recovered {
             snapshot,
             hard_state: HardState { term, vote, commit, ..HardState::default() },

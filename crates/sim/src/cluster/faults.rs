@@ -140,7 +140,9 @@ impl Cluster {
         let (first, rest) = (ids[0], ids[1..].to_vec());
         let others: Vec<u64> = ids.iter().copied().filter(|id| *id != leader).collect();
         let half = ids.len() / 2;
-        let links: BTreeSet<Link> = match self.rng.random_range(0..7) {
+        let is_leader_alone = self.settings.mix == FaultMix::Cuts && self.one_in(2);
+        let shape = if is_leader_alone { 1 } else { self.rng.random_range(0..7) };
+        let links: BTreeSet<Link> = match shape {
             // Two sides.
             0 => {
                 let (left, right) = ids.split_at(half);

@@ -317,10 +317,12 @@ impl Cluster {
             Effect::Reply { request, result } => self.replied(id, request.0, result),
             Effect::Leadership(leadership) => self.lead(id, leadership),
             Effect::Lease(until) => {
-                // From five ticks less the drift to two election timeouts.
-                let span = if self.has_bug(Bug::LongLease) { 8 * TICK } else { Duration::ZERO };
+                let is_kept = self.has_bug(Bug::LeaseKept);
                 if let Some(server) = self.servers.get_mut(&id) {
-                    server.lease = until.plus(span);
+                    server.lease = match is_kept {
+                        true => server.lease.max(until.plus(60 * TICK)),
+                        false => until,
+                    };
                 }
                 Ok(())
             }

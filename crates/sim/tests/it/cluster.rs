@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sim::{Bug, Cluster, ClusterReport, ClusterSettings, Drift};
+use sim::{Bug, Cluster, ClusterReport, ClusterSettings, Drift, FaultMix};
 
 use crate::number;
 
@@ -70,10 +70,16 @@ fn a_removed_server_does_not_go_on_leading() {
 fn find(bugs: &[Bug]) {
     let mut lost = Vec::new();
     for bug in bugs {
+        let mix = bug.mix();
+        // A cut tells most when the cluster was well before.
+        let millis = if mix == FaultMix::Cuts { 2000 } else { 700 };
         let settings = |seed| ClusterSettings {
             bug: Some(*bug),
-            mix: bug.mix(),
-            fault_every: Duration::from_millis(700),
+            mix,
+            fault_every: Duration::from_millis(millis),
+            // So that somebody asks in the moments that matter.
+            clients: if matches!(mix, FaultMix::Cuts | FaultMix::SlowDisks) { 20 } else { 8 },
+            duration: Duration::from_secs(20),
             ..ClusterSettings::drawn(seed)
         };
         match (1..=SEEDS_MAX).find_map(|seed| Cluster::run(seed, settings(seed)).err()) {
