@@ -126,10 +126,7 @@ impl Disk {
             membership: Membership::decode(&meta.configuration).expect("written by us"),
             state: State::read_snapshot(&mut body.as_slice()).expect("written by us"),
         });
-        let wal::HardState { mut term, mut vote, commit } = found.hard_state;
-        if self.bug == Some(Bug::ForgottenHardState) {
-            (term, vote) = (0, 0);
-        }
+        let wal::HardState { term, vote, commit } = found.hard_state;
         Recovered {
             snapshot,
             hard_state: HardState { term, vote, commit, ..HardState::default() },
@@ -140,8 +137,7 @@ impl Disk {
     }
 }
 
-/// `is_marked` is whether a received snapshot leaves its mark.
-pub(crate) fn batch(persist: &Persist, is_marked: bool) -> Batch {
+pub(crate) fn batch(persist: &Persist) -> Batch {
     let HardState { term, vote, commit, .. } = persist.hard_state;
     let entries = persist.entries.iter().map(|entry| Entry {
         index: entry.index,
@@ -149,7 +145,7 @@ pub(crate) fn batch(persist: &Persist, is_marked: bool) -> Batch {
         kind: entry.entry_type as u8,
         data: entry.data.clone(),
     });
-    let mark = persist.snapshot.as_ref().filter(|_| is_marked).map(mark_of);
+    let mark = persist.snapshot.as_ref().map(mark_of);
     let entries = mark.into_iter().chain(entries).collect();
     Batch { hard_state: wal::HardState { term, vote, commit }, entries }
 }

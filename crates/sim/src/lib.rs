@@ -18,6 +18,6 @@ mod violation;
 mod world;
 
 pub use bug::Bug;
-pub use cluster::{Cluster, ClusterReport, ClusterSettings, Drift};
+pub use cluster::{Cluster, ClusterReport, ClusterSettings, Drift, FaultMix};
 pub use violation::Violation;
 pub use world::{Report, Settings, World};

@@ -365,7 +365,7 @@ impl World {
                     self.report.snapshots += 1;
                     self.disk_of(id).save(snapshot);
                 }
-                let batch = disk::batch(&persist, true);
+                let batch = disk::batch(&persist);
                 self.disk_of(id).write(&batch).expect("memory does not fail");
                 self.after_millis(0..20, Event::Synced { server: id, life, ticket });
                 if self.settings.bug == Some(Bug::EarlyDurable) {

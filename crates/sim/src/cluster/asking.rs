@@ -110,7 +110,7 @@ impl Cluster {
 
     fn is_answered_locally(&self, server: u64, question: &Question) -> bool {
         let Question::Renew(session) = question else { return false };
-        let knows = |s: &super::Server| !s.is_ready() && s.published.session(session).is_some();
+        let knows = |s: &super::Server| s.published.session(session).is_some();
         self.has_bug(Bug::RenewedLocally) && self.servers.get(&server).is_some_and(knows)
     }
 
@@ -120,12 +120,14 @@ impl Cluster {
         let own = server.clock.mono(self.now);
         let is_behind = server.replica.as_ref().is_some_and(|r| r.applied() < r.committed())
             && !self.has_bug(Bug::LeaseBehind);
-        let has_lease = (own < server.lease || self.has_bug(Bug::EndlessLease)) && !is_behind;
+        let has_lease = own < server.lease && !is_behind;
         let is_alone = server.is_ready() && server.leadership.is_alone;
         match consistency {
             Consistency::Stale => true,
             _ if self.has_bug(Bug::ReadUnconfirmed) => true,
-            Consistency::Default => is_alone || (server.is_ready() && has_lease),
+            Consistency::Default => {
+                is_alone || (has_lease && (server.is_ready() || self.has_bug(Bug::LeaseKept)))
+            }
             Consistency::Consistent => is_alone,
         }
     }
@@ -190,7 +192,7 @@ impl Cluster {
                     result = done();
                 }
                 Some(Bug::UnknownAsRefused) if kind == Some(ErrorKind::Timeout) => {
-                    result = Err(Error::no_leader());
+                    result = Err(Error::new(ErrorKind::Conflict, "refused"));
                 }
                 Some(Bug::SwapAlwaysSucceeds)
                     if result == Ok(Response::Outcome(Outcome::Applied(false))) =>

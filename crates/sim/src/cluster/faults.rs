@@ -12,7 +12,7 @@ use replica::{Input, Membership, RequestId};
 use super::clock::TRUE_RATE;
 use super::network::{Link, Weather};
 use super::roster::node_id;
-use super::{Cluster, Drift, Event};
+use super::{Cluster, Drift, Event, FaultMix};
 use crate::bug::Bug;
 use crate::disk::Disk;
 
@@ -51,7 +51,7 @@ impl Cluster {
         let Some(victim) = self.pick(&running) else { return Ok(()) };
         let leader = Some(self.newest_leader.1).filter(|id| running.contains(id));
         let leader = leader.unwrap_or(victim);
-        match self.rng.random_range(0..100) {
+        match self.draw_kind() {
             0..25 => self.draw_cut(leader),
             25..32 => {
                 let weather = Weather {
@@ -84,6 +84,19 @@ impl Cluster {
             _ => return self.operate(leader, victim),
         }
         Ok(())
+    }
+
+    /// A place in the table of [`Cluster::draw_fault`].
+    fn draw_kind(&mut self) -> u32 {
+        let ranges: &[std::ops::Range<u32>] = match self.settings.mix {
+            FaultMix::Everything => &[0..100],
+            FaultMix::Cuts => &[0..25, 60..66],
+            FaultMix::Crashes => &[32..53, 71..76],
+            FaultMix::SlowDisks => &[71..76, 42..45],
+            FaultMix::Clocks => &[76..84],
+        };
+        let range = ranges[self.rng.random_range(0..ranges.len())].clone();
+        self.rng.random_range(range)
     }
 
     fn begin(&mut self, fault: Fault) {
@@ -127,7 +140,9 @@ impl Cluster {
         let (first, rest) = (ids[0], ids[1..].to_vec());
         let others: Vec<u64> = ids.iter().copied().filter(|id| *id != leader).collect();
         let half = ids.len() / 2;
-        let links: BTreeSet<Link> = match self.rng.random_range(0..7) {
+        let is_leader_alone = self.settings.mix == FaultMix::Cuts && self.one_in(2);
+        let shape = if is_leader_alone { 1 } else { self.rng.random_range(0..7) };
+        let links: BTreeSet<Link> = match shape {
             // Two sides.
             0 => {
                 let (left, right) = ids.split_at(half);

@@ -41,7 +41,7 @@ use observed::Observed;
 use roster::Roster;
 use server::Server;
 
-pub use settings::{ClusterReport, ClusterSettings, Drift};
+pub use settings::{ClusterReport, ClusterSettings, Drift, FaultMix};
 
 /// Where true time begins. Unit: nanoseconds.
 const BEGIN: Mono = Mono(1_000_000_000);

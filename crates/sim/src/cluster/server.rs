@@ -317,10 +317,12 @@ impl Cluster {
             Effect::Reply { request, result } => self.replied(id, request.0, result),
             Effect::Leadership(leadership) => self.lead(id, leadership),
             Effect::Lease(until) => {
-                // From five ticks less the drift to two election timeouts.
-                let span = if self.has_bug(Bug::LongLease) { 8 * TICK } else { Duration::ZERO };
+                let is_kept = self.has_bug(Bug::LeaseKept);
                 if let Some(server) = self.servers.get_mut(&id) {
-                    server.lease = until.plus(span);
+                    server.lease = match is_kept {
+                        true => server.lease.max(until.plus(60 * TICK)),
+                        false => until,
+                    };
                 }
                 Ok(())
             }
@@ -335,13 +337,11 @@ impl Cluster {
                 }
                 Ok(())
             }
-            Effect::RolledBack(known) => match known {
-                // No disk is put back here.
-                Some(known) if self.settings.bug.is_none() => {
-                    Err(format!("server {id} takes its disk for an older one than {known:?}"))
-                }
-                _ => Ok(()),
-            },
+            // No disk is put back here.
+            Effect::RolledBack(Some(known)) => {
+                Err(format!("server {id} takes its disk for an older one than {known:?}"))
+            }
+            Effect::RolledBack(None) => Ok(()),
             Effect::SaveSnapshot(snapshot) => {
                 let life = self.servers.get(&id).map_or(0, |server| server.life);
                 let snapshot = Box::new(snapshot);
@@ -362,7 +362,6 @@ impl Cluster {
         let ticket = persist.ticket;
         let entries = persist.entries.len();
         self.trace.note(format_args!("server {id} writes {ticket}: {entries} entries"));
-        let is_marked = !self.has_bug(Bug::NoBoundary);
         let is_saved = !self.has_bug(Bug::SnapshotNotSaved);
         let is_slow = self.servers.get(&id).is_some_and(|server| server.is_disk_slow);
         let millis = if is_slow { 20..300 } else { 0..6 };
@@ -375,7 +374,7 @@ impl Cluster {
             }
             server.log.install(snapshot);
         }
-        server.disk.write(&disk::batch(persist, is_marked)).expect("memory does not fail");
+        server.disk.write(&disk::batch(persist)).expect("memory does not fail");
         for entry in &persist.entries {
             let before = server.log.term_at(entry.index - 1);
             self.observed.logs.holds((entry.index, entry.term), fingerprint(entry), before)?;

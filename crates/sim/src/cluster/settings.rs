@@ -13,6 +13,19 @@ pub enum Drift {
     Beyond,
 }
 
+/// What befalls a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultMix {
+    Everything,
+    /// Mostly links of leaders that are cut.
+    Cuts,
+    Crashes,
+    /// Disks of leaders that are slow.
+    SlowDisks,
+    /// Rates and steps of clocks.
+    Clocks,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct ClusterSettings {
     /// Who found the cluster. Up to two more come and go.
@@ -25,6 +38,7 @@ pub struct ClusterSettings {
     /// Entries between two snapshots; small, so that runs meet many.
     pub snapshot_threshold: u64,
     pub drift: Drift,
+    pub mix: FaultMix,
     pub bug: Option<Bug>,
 }
 
@@ -37,6 +51,7 @@ impl Default for ClusterSettings {
             clients: 5,
             snapshot_threshold: 150,
             drift: Drift::Within,
+            mix: FaultMix::Everything,
             bug: None,
         }
     }
