@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use agent::pool::write_keys;
 use agent::pool::{GossipSettings, Gossiping, PoolSettings, PoolSockets, SERVER_TAG, read_keys};
-use agent::pool::{is_foreign_server, write_keys};
 use agent::{AgentSettings, Life};
 use config::AgentConfig;
 use config::agent::{Bootstrap, JoinPool};
@@ -285,9 +285,6 @@ async fn appear(gossiping: &Gossiping, server: Tags, is_alone: bool) -> Result<(
         // Kept out of the pool already when it is found.
         foreign = gossiping.foreign_server() => return Err(Error::ForeignServer(foreign)),
         () = others => {}
-    }
-    if let Some(foreign) = lan.members().iter().find(|member| is_foreign_server(member)) {
-        return Err(Error::ForeignServer(foreign.name.clone()));
     }
     lan.set_tags(server).map_err(Error::Gossip)
 }

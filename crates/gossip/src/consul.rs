@@ -46,9 +46,9 @@ pub fn admit_lan(own: &LanIdentity, members: &[Member]) -> Result<(), String> {
 
 /// Nobody takes the node id of a member that lives elsewhere under another name: the catalog would take it for that
 /// node renamed, and forget its services. A node that was renamed lives where it did.
-pub fn admit_beside<'a>(
+pub fn admit_beside(
     members: &[Member],
-    known: &mut dyn Iterator<Item = &'a Member>,
+    known: &mut dyn Iterator<Item = &Member>,
 ) -> Result<(), String> {
     let id = |member: &Member| member.tags.get("id").filter(|id| !id.is_empty()).cloned();
     let alive = |member: &&Member| member.status == Status::Alive;

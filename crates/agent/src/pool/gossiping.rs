@@ -1,7 +1,7 @@
 //! The membership of an agent that gossips: the pool of its datacenter, and for servers the pool of all servers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gossip::{Admission, Event, Key, KeyRequest, Status, consul};
@@ -59,7 +59,7 @@ pub struct Gossiping {
     wan: Option<Own>,
     events: watch::Sender<Events>,
     leader_changes: watch::Sender<u64>,
-    foreign_server: watch::Receiver<Option<String>>,
+    foreign_server: watch::Receiver<Option<Foreign>>,
 }
 
 impl Gossiping {
@@ -124,13 +124,14 @@ impl Gossiping {
         self.wan.as_ref().map(|own| &own.pool)
     }
 
-    /// Waits until a living server of another kind shows itself, and returns its name. For servers, which keep such a
-    /// one out of their pool.
+    /// Waits until a server of another kind has shown itself for so long that it lives, and returns its name. For
+    /// servers, which keep such a one out of their pool.
     pub async fn foreign_server(&self) -> String {
         let mut found = self.foreign_server.clone();
-        let name = found.wait_for(Option::is_some).await.ok().and_then(|name| name.clone());
+        let lives = |foreign: &Option<Foreign>| foreign.as_ref().is_some_and(Foreign::lives);
+        let name = found.wait_for(lives).await.ok().and_then(|found| found.clone());
         match name {
-            Some(name) => name,
+            Some(foreign) => foreign.name,
             // The pool has ended.
             None => std::future::pending().await,
         }
@@ -418,7 +419,37 @@ struct LanAdmission {
     identity: consul::LanIdentity,
     is_server: bool,
     /// The last server of another kind that was kept out.
-    foreign: watch::Sender<Option<String>>,
+    foreign: watch::Sender<Option<Foreign>>,
+}
+
+/// A server of another kind, as others tell of it.
+#[derive(Clone, Debug)]
+struct Foreign {
+    name: String,
+    first_told: Instant,
+    last_told: Instant,
+}
+
+impl Foreign {
+    /// Others go on telling of a server that was stopped until they find that out, which takes them some seconds: a fleet
+    /// that moves over starts ours right after the others. One still told of after this lives.
+    const LIVES_AFTER: Duration = Duration::from_secs(15);
+    /// Longer silence than that, and it is another occasion: attempts to join come every half minute.
+    const SILENCE_MAX: Duration = Duration::from_secs(90);
+
+    fn lives(&self) -> bool {
+        self.last_told.duration_since(self.first_told) >= Self::LIVES_AFTER
+    }
+
+    fn told(known: &mut Option<Self>, name: &str, now: Instant) {
+        match known {
+            Some(known) if now.duration_since(known.last_told) <= Self::SILENCE_MAX => {
+                known.last_told = now;
+                name.clone_into(&mut known.name);
+            }
+            _ => *known = Some(Self { name: name.to_owned(), first_told: now, last_told: now }),
+        }
+    }
 }
 
 impl Admission for LanAdmission {
@@ -430,7 +461,8 @@ impl Admission for LanAdmission {
         match members.iter().find(|member| is_foreign_server(member)) {
             None => Ok(()),
             Some(foreign) => {
-                self.foreign.send_replace(Some(foreign.name.clone()));
+                let now = Instant::now();
+                self.foreign.send_modify(|known| Foreign::told(known, &foreign.name, now));
                 Err(format!(
                     "member '{}' is a server of another kind, which cannot take part in consensus with this one: \
                      stop it, and restore a snapshot of its state here",

@@ -6,7 +6,9 @@ use serde_json::json;
 use testkit::background::Background;
 use testkit::cluster::{Cluster, NodeSpec};
 use testkit::process::consul;
+use testkit::request::Client;
 use testkit::toy::{Application, exchange, offer};
+use testkit::wait;
 
 use crate::cluster::steps::{PATIENCE, await_ready, await_voters, ours, put};
 
@@ -96,7 +98,7 @@ impl Mesh {
 
     fn until_carried(&self, edge: (usize, usize), when: &str) {
         let what = format!("{} reaches {} {when}", PLACES[edge.0].name, PLACES[edge.1].name);
-        if testkit::wait::poll(PATIENCE, || self.carries(edge).then_some(())).is_none() {
+        if wait::poll(PATIENCE, || self.carries(edge).then_some(())).is_none() {
             panic!("waited in vain: {what}\n{}\n{}", self.log(edge.0), self.log(edge.1));
         }
     }
@@ -109,7 +111,7 @@ impl Mesh {
             back.is_ok_and(|bytes| bytes == 0).then_some(())
         };
         let what = format!("{} is refused by {} {when}", PLACES[from].name, PLACES[to].name);
-        testkit::wait::until(&what, PATIENCE, refused);
+        wait::until(&what, PATIENCE, refused);
         let before = self.applications[to].seen();
         assert!(refused().is_some(), "{what}");
         assert_eq!(self.applications[to].seen(), before, "{what}, but bytes arrive");
@@ -137,12 +139,12 @@ fn proxies_on_different_hosts() {
         mesh.until_carried(edge, "at first");
     }
     // Who speaks no TLS gets nothing and reaches nobody.
-    for place in 0..PLACES.len() {
-        let before = mesh.applications[place].seen();
-        let address = (mesh.cluster.network.address(FIRST_CLIENT + place), PUBLIC).into();
-        let http = testkit::request::Client::new(address);
-        assert!(mesh.cluster.inside(|| http.get("/")).is_err(), "{}", PLACES[place].name);
-        assert_eq!(mesh.applications[place].seen(), before);
+    for (number, (place, application)) in PLACES.iter().zip(&mesh.applications).enumerate() {
+        let before = application.seen();
+        let address = (mesh.cluster.network.address(FIRST_CLIENT + number), PUBLIC).into();
+        let http = Client::new(address);
+        assert!(mesh.cluster.inside(|| http.get("/")).is_err(), "{}", place.name);
+        assert_eq!(application.seen(), before);
     }
 
     for edge in edges() {

@@ -128,7 +128,10 @@ fn servers_of_two_kinds() {
     let mut cluster = Cluster::prepare(vec![
         NodeSpec::server(consul(), 1).config(json!({ "retry_join": [] })),
         NodeSpec::server(ours(), 1),
-        NodeSpec::client(ours()).config(json!({ "retry_join": ["10.77.0.250"] })),
+        NodeSpec::client(ours()).config(json!({
+            "retry_join": ["10.77.0.250"],
+            "performance": { "leave_drain_time": "0s", "rpc_hold_timeout": "500ms" },
+        })),
     ]);
     cluster.launch(0);
     await_leader(&cluster, 0, &[0]);

@@ -24,6 +24,14 @@ fn json_of(http: Client, path: &str) -> Option<Value> {
     (answer.status == 200).then(|| answer.json())
 }
 
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Asks over and over until told to stop. Returns the longest time without an answer, and whether the value was ever
 /// another than it should be.
 fn read_all_along(http: Client, stop: &AtomicBool) -> (Duration, Option<String>) {
@@ -91,6 +99,8 @@ fn a_running_fleet_moves_over_without_a_restart_of_its_clients() {
     let network = cluster.network.door();
     let ((longest, wrong), began) = std::thread::scope(|scope| {
         let stop = &stop;
+        // Also when the move fails, else nobody would hear why.
+        let _stopping = StopOnDrop(stop);
         let reading = scope.spawn(move || network.inside(|| read_all_along(reader, stop)));
         let began = Instant::now();
         let archive = cluster.dir(0).join("fleet.snap");

@@ -220,9 +220,12 @@ mod tests {
         DeleteSwap { expected, is_done }
     }
 
+    /// What a history is called, and its acts with their begin and end.
+    type Told<'a> = (&'a str, &'a [(Act, u64, u64)]);
+
     #[test]
     fn good_histories_are_accepted() {
-        let good: &[(&str, &[(Act, u64, u64)])] = &[
+        let good: &[Told<'_>] = &[
             ("nothing", &[]),
             ("read of nothing", &[(Read(0), 1, 2)]),
             ("one after another", &[(Write(1), 1, 2), (Read(1), 3, 4), (Write(2), 5, 6)]),
@@ -283,7 +286,7 @@ mod tests {
 
     #[test]
     fn bad_histories_are_rejected() {
-        let bad: &[(&str, &[(Act, u64, u64)])] = &[
+        let bad: &[Told<'_>] = &[
             ("phantom", &[(Read(5), 1, 2)]),
             ("stale", &[(Write(1), 1, 2), (Read(0), 3, 4)]),
             ("lost", &[(Write(1), 1, 2), (Write(2), 3, 4), (Read(1), 5, 6)]),

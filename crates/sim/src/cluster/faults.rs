@@ -87,6 +87,7 @@ impl Cluster {
     }
 
     /// A place in the table of [`Cluster::draw_fault`].
+    #[expect(clippy::single_range_in_vec_init, reason = "each is a list of ranges, however short")]
     fn draw_kind(&mut self) -> u32 {
         let ranges: &[std::ops::Range<u32>] = match self.settings.mix {
             FaultMix::Everything => &[0..100],

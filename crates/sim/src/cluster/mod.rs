@@ -69,6 +69,7 @@ enum Parcel {
     },
 }
 
+#[expect(clippy::large_enum_variant, reason = "there are few at once, and each is looked at once")]
 enum Event {
     Tick {
         server: u64,

@@ -173,3 +173,20 @@ async fn the_keys_of_all_are_seen_and_changed() {
     let stranger = client("c").node().await;
     assert!(stranger.join(&a).await.is_err());
 }
+
+#[test]
+fn a_stopped_server_is_not_taken_for_a_living_one() {
+    let start = std::time::Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let lives = |told: &[u64]| {
+        let mut known = None;
+        for seconds in told {
+            Foreign::told(&mut known, "old", at(*seconds));
+        }
+        known.is_some_and(|known| known.lives())
+    };
+    assert!(!lives(&[0]));
+    assert!(!lives(&[0, 1, 8]));
+    assert!(lives(&[0, 30]));
+    assert!(!lives(&[0, 300]), "another occasion");
+}

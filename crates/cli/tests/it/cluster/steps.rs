@@ -37,7 +37,7 @@ pub(crate) fn await_ready(cluster: &Cluster, host: usize) {
 }
 
 pub(crate) fn put(http: Client, path: &str, body: &Value) -> Answer {
-    let answer = http.put(path, &body.to_string()).expect("the agent answers");
+    let answer = http.put(path, body.to_string()).expect("the agent answers");
     assert_eq!(answer.status, 200, "PUT {path}: {answer}");
     answer
 }
