@@ -273,8 +273,10 @@ async fn appear(gossiping: &Gossiping, server: Tags, is_alone: bool) -> Result<(
     let others = async {
         let others = changes.wait_for(|_| lan.members().len() > 1);
         if is_alone {
-            // Late is as good as nobody.
-            let _ = tokio::time::timeout(ALONE_AFTER, others).await;
+            if tokio::time::timeout(ALONE_AFTER, others).await.is_err() {
+                // Nobody is there; unless somebody is kept out.
+                gossiping.no_foreign_server().await;
+            }
         } else {
             // The pool ends with the process.
             let _ = others.await;

@@ -137,6 +137,19 @@ impl Gossiping {
         }
     }
 
+    /// Waits until nobody has told of a server of another kind for so long that there is none.
+    pub async fn no_foreign_server(&self) {
+        loop {
+            let told = self.foreign_server.borrow().as_ref().map(|foreign| foreign.last_told);
+            match told {
+                Some(told) if told.elapsed() < Foreign::SILENCE_MAX => {
+                    tokio::time::sleep(Foreign::SILENCE_MAX - told.elapsed()).await;
+                }
+                _ => return,
+            }
+        }
+    }
+
     /// Tells every agent that this server has won leadership, so that they compare what the catalog knows of them.
     pub fn announce_leader(&self) {
         let name = Bytes::copy_from_slice(self.node_name.as_bytes());
