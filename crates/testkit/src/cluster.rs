@@ -6,13 +6,14 @@
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::command::{Cli, Output};
 use crate::network::Network;
 use crate::request::Client;
 use crate::wait;
@@ -81,8 +82,30 @@ pub struct Cluster {
 #[derive(Debug)]
 struct Node {
     spec: NodeSpec,
+    /// Before the folder it is in: it goes first.
+    disk: Option<Disk>,
     dir: TempDir,
     child: Option<Child>,
+}
+
+/// A file system made for one agent; gone when dropped.
+#[derive(Debug)]
+struct Disk(PathBuf);
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // A second panic would hide the first.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+fn run(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).output().expect("a program of the system runs");
+    assert!(
+        output.status.success(),
+        "{program} failed, are you root? {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 impl Cluster {
@@ -100,9 +123,18 @@ impl Cluster {
         let network = Network::new(specs.len());
         let nodes = specs.into_iter().map(|spec| {
             let dir = TempDir::with_prefix("node-").expect("a temporary folder can be made");
-            Node { spec, dir, child: None }
+            Node { spec, disk: None, dir, child: None }
         });
         Cluster { nodes: nodes.collect(), network }
+    }
+
+    /// Gives an agent that was not started yet a disk of its own, of so many MiB.
+    pub fn small_disk(&mut self, host: usize, mebibytes: u32) {
+        let data = self.dir(host).join("data");
+        fs::create_dir(&data).expect("a temporary folder can be written");
+        let size = format!("size={mebibytes}m");
+        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &data.to_string_lossy()]);
+        self.nodes[host].disk = Some(Disk(data));
     }
 
     /// Another program or other settings for a host whose agent is stopped; its data stays.
@@ -163,6 +195,13 @@ impl Cluster {
     /// The HTTP interface of an agent; ask it [`Cluster::inside`].
     pub fn http(&self, host: usize) -> Client {
         Client::new(SocketAddr::from((self.network.address(host), HTTP_PORT)))
+    }
+
+    /// Runs a command of `program` with the agent on `host` as the one it asks.
+    pub fn command(&self, host: usize, program: impl AsRef<Path>, args: &[&str]) -> Output {
+        let address = format!("{}:{HTTP_PORT}", self.network.address(host));
+        let cli = Cli::new(program).env("CONSUL_HTTP_ADDR", address);
+        self.inside(|| cli.run(args))
     }
 
     /// Runs `work` where every host can be reached.

@@ -76,19 +76,17 @@ impl Network {
 
     /// Runs `work` on a thread that reaches every host, from the switch.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let path = Path::new(NAMESPACES).join(self.switch());
-        let namespace = File::open(&path).expect("the namespace of the switch can be opened");
-        thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                    .expect("root may enter a namespace it made");
-                work()
-            });
-            match inside.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+        enter(&self.switch(), work)
+    }
+
+    /// A way to where [`Network::inside`] is, for threads that outlive a look at the network.
+    pub fn door(&self) -> Door {
+        Door { switch: self.switch() }
+    }
+
+    /// Runs `work` on a thread of `host`. What it binds and starts is on that host, threads and programs, too.
+    pub fn on<T: Send>(&self, host: usize, work: impl FnOnce() -> T + Send) -> T {
+        enter(&self.name(host), work)
     }
 
     /// From now on nothing `from` sends reaches `to`. The other way stays open.
@@ -134,6 +132,36 @@ impl Network {
     }
 }
 
+/// See [`Network::door`].
+#[derive(Clone, Debug)]
+pub struct Door {
+    switch: String,
+}
+
+impl Door {
+    /// As [`Network::inside`].
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        enter(&self.switch, work)
+    }
+}
+
+/// Runs `work` on a thread within a namespace.
+fn enter<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> T {
+    let path = Path::new(NAMESPACES).join(name);
+    let namespace = File::open(&path).expect("a namespace that was made can be opened");
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("root may enter a namespace it made");
+            work()
+        });
+        match inside.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
 impl Drop for Network {
     fn drop(&mut self) {
         let names = (0..self.hosts).map(|host| self.name(host)).chain([self.switch()]);
@@ -164,25 +192,17 @@ mod tests {
 
     /// Whether a datagram from one host arrives at another.
     fn arrives(network: &Network, from: usize, to: usize) -> bool {
-        let enter = |host| {
-            let path = Path::new(NAMESPACES).join(network.name(host));
-            let namespace = File::open(path).unwrap();
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            UdpSocket::bind((network.address(host), 0)).unwrap()
-        };
-        thread::scope(|scope| {
-            let receiver = scope.spawn(move || enter(to)).join().unwrap();
-            let sender = scope.spawn(move || enter(from)).join().unwrap();
-            sender.send_to(b"x", receiver.local_addr().unwrap()).unwrap();
-            receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-            match receiver.recv(&mut [0; 8]) {
-                Ok(_) => true,
-                Err(error) => {
-                    assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
-                    false
-                }
+        let bind = |host| network.on(host, || UdpSocket::bind((network.address(host), 0)).unwrap());
+        let (receiver, sender) = (bind(to), bind(from));
+        sender.send_to(b"x", receiver.local_addr().unwrap()).unwrap();
+        receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        match receiver.recv(&mut [0; 8]) {
+            Ok(_) => true,
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
+                false
             }
-        })
+        }
     }
 
     #[test]

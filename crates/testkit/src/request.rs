@@ -79,9 +79,7 @@ impl Client {
 
     /// As [`Client::get`], for a question that may be held for nearly `silence`.
     pub fn get_within(&self, path: &str, silence: Duration) -> io::Result<Answer> {
-        let pending = self.begin("GET", path, &[], b"")?;
-        pending.stream.set_read_timeout(Some(silence))?;
-        pending.finish()
+        self.begin("GET", path, &[], b"")?.finish_within(silence)
     }
 
     pub fn put(&self, path: &str, body: impl AsRef<[u8]>) -> io::Result<Answer> {
@@ -171,6 +169,12 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// As [`Pending::finish`], for an answer that may take nearly `silence`.
+    pub fn finish_within(self, silence: Duration) -> io::Result<Answer> {
+        self.stream.set_read_timeout(Some(silence))?;
+        self.finish()
+    }
+
     /// Waits for the answer.
     pub fn finish(self) -> io::Result<Answer> {
         match read_answer(&mut BufReader::new(&self.stream), &self.method) {
