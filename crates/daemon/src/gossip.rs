@@ -271,13 +271,21 @@ async fn appear(gossiping: &Gossiping, server: Tags, is_alone: bool) -> Result<(
     const ALONE_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
     let lan = gossiping.lan();
     let mut changes = lan.changes();
-    let others = changes.wait_for(|_| lan.members().len() > 1);
-    if is_alone {
-        // Late is as good as nobody.
-        let _ = tokio::time::timeout(ALONE_AFTER, others).await;
-    } else {
-        // The pool ends with the process.
-        let _ = others.await;
+    let others = async {
+        let others = changes.wait_for(|_| lan.members().len() > 1);
+        if is_alone {
+            // Late is as good as nobody.
+            let _ = tokio::time::timeout(ALONE_AFTER, others).await;
+        } else {
+            // The pool ends with the process.
+            let _ = others.await;
+        }
+    };
+    tokio::select! {
+        biased;
+        // Kept out of the pool already when it is found.
+        foreign = gossiping.foreign_server() => return Err(Error::ForeignServer(foreign)),
+        () = others => {}
     }
     if let Some(foreign) = lan.members().iter().find(|member| is_foreign_server(member)) {
         return Err(Error::ForeignServer(foreign.name.clone()));

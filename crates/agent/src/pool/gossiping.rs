@@ -51,6 +51,7 @@ pub struct Gossiping {
     wan: Option<Own>,
     events: watch::Sender<Events>,
     leader_changes: watch::Sender<u64>,
+    foreign_server: watch::Receiver<Option<String>>,
 }
 
 impl Gossiping {
@@ -74,7 +75,9 @@ impl Gossiping {
             segment: String::new(),
         };
         let default_port = lan_settings.gossip.address.port();
-        let admission = Box::new(LanAdmission { identity, is_server });
+        let foreign = watch::Sender::new(None);
+        let foreign_server = foreign.subscribe();
+        let admission = Box::new(LanAdmission { identity, is_server, foreign });
         let (pool, events_in, driver) =
             Pool::start(lan_settings, lan_sockets, admission, life.stop.clone())?;
         life.tasks.spawn(driver);
@@ -97,6 +100,7 @@ impl Gossiping {
             wan,
             events: watch::Sender::new(Arc::new([])),
             leader_changes: watch::Sender::new(0),
+            foreign_server,
         });
         life.tasks.spawn(Arc::clone(&gossiping).take_events(events_in));
         Ok(gossiping)
@@ -110,6 +114,18 @@ impl Gossiping {
     /// The pool of all servers.
     pub fn wan(&self) -> Option<&Pool> {
         self.wan.as_ref().map(|own| &own.pool)
+    }
+
+    /// Waits until a living server of another kind shows itself, and returns its name. For servers, which keep such a
+    /// one out of their pool.
+    pub async fn foreign_server(&self) -> String {
+        let mut found = self.foreign_server.clone();
+        let name = found.wait_for(Option::is_some).await.ok().and_then(|name| name.clone());
+        match name {
+            Some(name) => name,
+            // The pool has ended.
+            None => std::future::pending().await,
+        }
     }
 
     /// Tells every agent that this server has won leadership, so that they compare what the catalog knows of them.
@@ -387,6 +403,8 @@ fn shown(member: gossip::Member) -> Member {
 struct LanAdmission {
     identity: consul::LanIdentity,
     is_server: bool,
+    /// The last server of another kind that was kept out.
+    foreign: watch::Sender<Option<String>>,
 }
 
 impl Admission for LanAdmission {
@@ -397,11 +415,14 @@ impl Admission for LanAdmission {
         }
         match members.iter().find(|member| is_foreign_server(member)) {
             None => Ok(()),
-            Some(foreign) => Err(format!(
-                "member '{}' is a server of another kind, which cannot take part in consensus with this one: stop it, \
-                 and restore a snapshot of its state here",
-                foreign.name
-            )),
+            Some(foreign) => {
+                self.foreign.send_replace(Some(foreign.name.clone()));
+                Err(format!(
+                    "member '{}' is a server of another kind, which cannot take part in consensus with this one: \
+                     stop it, and restore a snapshot of its state here",
+                    foreign.name
+                ))
+            }
         }
     }
 }
