@@ -1,6 +1,7 @@
 //! Streams: each carries one exchange, has a deadline and a bound.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::{Gossip, Step, Timer};
 use crate::input::{Effect, OperationId, StreamId};
@@ -15,6 +16,8 @@ const ACCEPTED_MAX: usize = 128;
 pub(crate) const OPENED_MAX: usize = 64;
 /// Most bytes of unfinished messages held over all streams, so that 128 strangers cannot each make us hold the most of one.
 const HELD_BYTES_MAX: usize = 64 << 20;
+/// Refused streams are told of no more often, so that strangers cannot fill the log.
+const REFUSALS_TOLD_INTERVAL: Duration = Duration::from_secs(1);
 /// How many timeouts a stream may take in all, however steadily bytes drip in.
 const TIMEOUTS_MAX: u32 = 6;
 
@@ -132,12 +135,22 @@ impl Gossip {
             Ok(None) => self.prolong(id, step),
             Err(error) => {
                 self.counters.streams_refused += 1;
+                let peer = exchange.peer;
                 if exchange.purpose == Purpose::Accepted {
                     let told = StreamMessage::Error(error.to_string());
                     self.write_stream(id, &told, step);
+                    self.tell_refusal(peer, &error.to_string(), step);
                 }
                 self.stream_ended(id, &error.to_string(), step);
             }
+        }
+    }
+
+    fn tell_refusal(&mut self, peer: SocketAddr, reason: &str, step: &mut Step<'_>) {
+        let told = self.refusal_told_at;
+        if told.is_none_or(|told| step.now.since(told) >= REFUSALS_TOLD_INTERVAL) {
+            self.refusal_told_at = Some(step.now);
+            step.warn(format!("refusing what {peer} says: {reason}"));
         }
     }
 
@@ -204,7 +217,7 @@ impl Gossip {
         step.effects.push(Effect::CloseStream { id });
         if let Err(reason) = self.merge(remote, false, step) {
             self.counters.streams_refused += 1;
-            step.warn(format!("not merging what {peer} pushed: {reason}"));
+            self.tell_refusal(peer, &reason, step);
         }
     }
 

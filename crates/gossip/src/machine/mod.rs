@@ -100,6 +100,7 @@ pub struct Gossip {
     // Streams.
     pub(crate) exchanges: BTreeMap<StreamId, exchange::Exchange>,
     pub(crate) streams_opened: u64,
+    pub(crate) refusal_told_at: Option<Mono>,
     pub(crate) joins: BTreeMap<OperationId, join::Joining>,
     pub(crate) rejoin: VecDeque<SocketAddr>,
 
@@ -146,6 +147,7 @@ impl Gossip {
             members_out: BroadcastQueue::default(),
             exchanges: BTreeMap::new(),
             streams_opened: 0,
+            refusal_told_at: None,
             joins: BTreeMap::new(),
             rejoin: VecDeque::new(),
             serf: Serf { tags: config.tags.clone(), ..Serf::default() },

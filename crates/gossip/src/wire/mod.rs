@@ -34,9 +34,9 @@ pub enum WireError {
     TooLarge,
     #[error("checksum differs")]
     Checksum,
-    #[error("no key opens the message")]
+    #[error("no gossip key (encrypt) known here opens the message")]
     NoKey,
-    #[error("message is not encrypted")]
+    #[error("message is not encrypted with a gossip key (encrypt)")]
     NotEncrypted,
     #[error("message carries a label, none is configured")]
     Label,
