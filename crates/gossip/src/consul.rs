@@ -44,6 +44,31 @@ pub fn admit_lan(own: &LanIdentity, members: &[Member]) -> Result<(), String> {
     Ok(())
 }
 
+/// Nobody takes the node id of a member that lives elsewhere under another name: the catalog would take it for that
+/// node renamed, and forget its services. A node that was renamed lives where it did.
+pub fn admit_beside(
+    members: &[Member],
+    known: &mut dyn Iterator<Item = &Member>,
+) -> Result<(), String> {
+    let id = |member: &Member| member.tags.get("id").filter(|id| !id.is_empty()).cloned();
+    let alive = |member: &&Member| member.status == Status::Alive;
+    let owners: BTreeMap<String, &Member> =
+        known.filter(alive).filter_map(|member| Some((id(member)?, member))).collect();
+    for member in members.iter().filter(alive) {
+        if let Some(id) = id(member)
+            && let Some(owner) = owners.get(&id)
+            && owner.name != member.name
+            && owner.address.ip() != member.address.ip()
+        {
+            return Err(format!(
+                "member '{}' has the node ID '{id}' of '{}'",
+                member.name, owner.name
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// All are servers.
 pub fn admit_wan(members: &[Member]) -> Result<(), String> {
     match members.iter().find(|member| !is_server(member)) {
@@ -116,6 +141,24 @@ mod tests {
         let new = "dc=dc1 id=3 build=1.8.7:x";
         check(&[("b", Alive, new), ("c", Alive, new)], false);
         check(&[("b", Alive, new), ("c", Left, new)], true);
+    }
+
+    #[test]
+    fn ids_stay_with_living_members() {
+        let known = [member("b", Status::Alive, "id=2"), member("c", Status::Failed, "id=3")];
+        let check = |name: &str, host: u8, tags: &str, want: bool| {
+            let mut told = member(name, Status::Alive, tags);
+            told.address.set_ip([127, 0, 0, host].into());
+            assert_eq!(admit_beside(&[told], &mut known.iter()).is_ok(), want, "{name} {tags}");
+        };
+        check("d", 2, "id=4", true);
+        check("b", 2, "id=2", true);
+        check("d", 2, "id=2", false);
+        // Renamed, not another one.
+        check("d", 1, "id=2", true);
+        // Its holder is gone.
+        check("d", 2, "id=3", true);
+        check("d", 2, "", true);
     }
 
     #[test]

@@ -425,6 +425,14 @@ impl Admission for LanAdmission {
             }
         }
     }
+
+    fn admit_beside(
+        &self,
+        members: &[gossip::Member],
+        known: &mut dyn Iterator<Item = &gossip::Member>,
+    ) -> Result<(), String> {
+        consul::admit_beside(members, known)
+    }
 }
 
 /// Whether a member is a server that lives and is none of ours.

@@ -17,9 +17,17 @@ use crate::suspicion::{Suspicion, confirmations_wanted, timeout_min};
 use crate::wire::address;
 use crate::wire::message::{Accusation, Alive, Message, Versions};
 
+/// Whether a node was held against those who are in the pool when it was told of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// With all others of a join, at once: one by one would take too long in a large pool.
+    InJoin,
+    NotYet,
+}
+
 impl Gossip {
     /// Somebody says a node lives.
-    pub(crate) fn alive(&mut self, alive: Alive, step: &mut Step<'_>) {
+    pub(crate) fn alive(&mut self, alive: Alive, judged: Judged, step: &mut Step<'_>) {
         let is_own = self.is_own(&alive.node);
         if is_own && self.leaving != Leaving::No {
             return;
@@ -57,7 +65,7 @@ impl Gossip {
             self.counters.members_refused += 1;
             return;
         }
-        self.accept_alive(alive, address, versions, step);
+        self.accept_alive(alive, address, versions, judged, step);
     }
 
     fn alive_about_us(&mut self, alive: &Alive, step: &mut Step<'_>) {
@@ -74,6 +82,7 @@ impl Gossip {
         alive: Alive,
         address: SocketAddr,
         versions: Versions,
+        judged: Judged,
         step: &mut Step<'_>,
     ) {
         let name = alive.node.clone();
@@ -86,7 +95,13 @@ impl Gossip {
             changed_at: step.now,
             suspicion: None,
         };
-        if self.admission.admit(&[fresh.to_member(&name, Status::Alive)]).is_err() {
+        let told = [fresh.to_member(&name, Status::Alive)];
+        let is_judged = judged == Judged::InJoin || self.nodes.contains_key(&name);
+        let beside = || match is_judged {
+            true => Ok(()),
+            false => self.admission.admit_beside(&told, &mut self.members()),
+        };
+        if self.admission.admit(&told).and_then(|()| beside()).is_err() {
             self.counters.members_refused += 1;
             return;
         }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::exchange::Purpose;
+use super::membership::Judged;
 use super::{Gossip, Step, Timer};
 use crate::member::{Member, State, Status};
 use crate::serf::tags;
@@ -42,10 +43,12 @@ impl Gossip {
         if remote.is_join {
             let members: Vec<Member> = remote.nodes.iter().filter_map(as_member).collect();
             self.admission.admit(&members)?;
+            self.admission.admit_beside(&members, &mut self.members())?;
         }
-        let PushPull { nodes, user, .. } = remote;
+        let PushPull { nodes, user, is_join } = remote;
+        let judged = if is_join { Judged::InJoin } else { Judged::NotYet };
         for node in nodes {
-            self.merge_node(node, step);
+            self.merge_node(node, judged, step);
         }
         if !user.is_empty() {
             self.merge_serf_state(&user, is_own_join, step);
@@ -53,11 +56,12 @@ impl Gossip {
         Ok(())
     }
 
-    fn merge_node(&mut self, node: NodeState, step: &mut Step<'_>) {
+    fn merge_node(&mut self, node: NodeState, judged: Judged, step: &mut Step<'_>) {
         let NodeState { name, address, port, meta, incarnation, state, versions } = node;
         match State::from_wire(state) {
             Some(State::Alive) => {
-                self.alive(Alive { incarnation, node: name, address, port, meta, versions }, step);
+                let alive = Alive { incarnation, node: name, address, port, meta, versions };
+                self.alive(alive, judged, step);
             }
             Some(State::Left) => {
                 let from = name.clone();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use super::membership::Judged;
 use super::{Gossip, Step, Timer};
 use crate::broadcast::transmit_limit;
 use crate::member::State;
@@ -38,7 +39,7 @@ impl Gossip {
                 Message::Ack(ack) => self.receive_ack(ack, step),
                 Message::Nack(sequence) => self.receive_nack(sequence),
                 Message::Suspect(accusation) => self.suspect(accusation, step),
-                Message::Alive(alive) => self.alive(alive, step),
+                Message::Alive(alive) => self.alive(alive, Judged::NotYet, step),
                 Message::Dead(death) => self.dead(death, step),
                 Message::User(payload) => self.receive_serf(&payload, true, step),
             }
