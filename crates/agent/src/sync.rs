@@ -130,7 +130,16 @@ impl SyncTask {
             Reply::Nodes(nodes) => nodes.len(),
             _ => return Err(unexpected("nodes")),
         };
-        let catalog = plan::Catalog { services: services.as_ref(), checks: &checks };
+        let holder = services.as_ref().and_then(|found| found.node.as_ref());
+        let is_ours = holder.is_none_or(|holder| is_same_node(&holder.id, &self.node.id));
+        let catalog = if is_ours {
+            plan::Catalog { services: services.as_ref(), checks: &checks }
+        } else {
+            // Another agent goes by our name. What it has registered is not ours to take back; what is ours is refused
+            // as long as it lives, and takes its place once it does not.
+            tracing::error!(name = %self.node.name, "the name of this node is another's in the catalog");
+            plan::Catalog { services: None, checks: &[] }
+        };
         self.local.change(|state| {
             plan::compare(state, &self.node, self.is_server, &catalog, &self.agent_token);
         });
@@ -184,6 +193,11 @@ async fn with_timeout<T>(
     tokio::time::timeout(SYNC_TIMEOUT, pending).await.unwrap_or_else(|_| {
         Err(ClusterError::new(ErrorKind::Timeout, "no answer from the servers in time"))
     })
+}
+
+/// Whether two ids may be those of one node; old agents have none.
+fn is_same_node(one: &str, other: &str) -> bool {
+    one.is_empty() || other.is_empty() || one.eq_ignore_ascii_case(other)
 }
 
 fn unexpected(what: &str) -> ClusterError {

@@ -166,6 +166,13 @@ impl Contents {
         })
     }
 
+    /// As with servers, a name stays with the node that has it.
+    fn is_reserved(&self, command: &Command) -> bool {
+        let Command::Register(request) = command else { return false };
+        let holder = self.nodes.get(&request.node).map_or("", |row| &row.node.id);
+        !holder.is_empty() && !request.id.is_empty() && holder != request.id
+    }
+
     fn apply(&mut self, command: &Command) {
         match command {
             Command::Register(request) => {
@@ -227,11 +234,16 @@ impl Cluster for FakeCluster {
             if let Some(failure) = &self.contents.lock().failure {
                 return Err(failure.clone());
             }
+            let mut outcome = Outcome::Done;
             self.change(|contents| {
-                contents.apply(&command);
+                if contents.is_reserved(&command) {
+                    outcome = Outcome::Refused("Node name is reserved".to_owned());
+                } else {
+                    contents.apply(&command);
+                }
                 contents.commands.push((command, token));
             });
-            Ok(Outcome::Done)
+            Ok(outcome)
         })
     }
 

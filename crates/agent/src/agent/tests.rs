@@ -156,6 +156,40 @@ async fn the_catalog_is_brought_in_line_again_and_again() {
     running.stop().await;
 }
 
+/// Two agents with one name: the catalog is not to lose what the first has in it.
+#[tokio::test(start_paused = true)]
+async fn what_a_namesake_has_registered_stays() {
+    let cluster = FakeCluster::new();
+    cluster.register(RegisterRequest {
+        node: NODE.into(),
+        id: "11111111-1111-1111-1111-111111111111".into(),
+        address: "10.0.0.1".into(),
+        service: Some(NodeService {
+            id: "web".into(),
+            name: "web".into(),
+            ..NodeService::default()
+        }),
+        ..RegisterRequest::default()
+    });
+    let mut settings = AgentSettings::default();
+    settings.node.id = "22222222-2222-2222-2222-222222222222".into();
+    let running = Running::start(settings, &cluster).await;
+    running.register(service("own", 80)).await;
+    // Three comparisons, each of which offers what is registered here.
+    let offers = |cluster: &FakeCluster| {
+        let of_own = |(command, _): &&(Command, Token)| {
+            matches!(command, Command::Register(request)
+                if request.service.as_ref().is_some_and(|service| service.id == "own"))
+        };
+        cluster.commands().iter().filter(of_own).count()
+    };
+    cluster.until(|cluster| offers(cluster) >= 3).await;
+    assert!(cluster.service(NODE, "web").is_some());
+    assert!(cluster.service(NODE, "own").is_none());
+    assert_eq!(cluster.node(NODE).unwrap().address, "10.0.0.1");
+    running.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_lost_while_there_is_no_leader() {
     let cluster = FakeCluster::new();
