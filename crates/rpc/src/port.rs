@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -20,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::codec::{self, CodecError, HEAD_BYTES_MAX, ReplyHead, RequestHead, Values};
 use crate::coordinate::Updates;
 use crate::failure::Fault;
-use crate::service::Service;
+use crate::service::{self, Service};
 use crate::tls::{ALPN_MULTIPLEXED, ALPN_SINGLE, ALPN_SNAPSHOT, Incoming};
 use crate::yamux::{self, Side};
 use crate::{Cluster, snapshot};
@@ -52,8 +53,10 @@ const REPLY_MAX: Duration = Duration::from_secs(120);
 const SMALL_BYTES: usize = 64 * 1024;
 /// Larger requests at once, so that strangers cannot fill the memory with halves of them.
 const LARGE_REQUESTS_MAX: usize = 16;
-/// Connections that end orderly have so long when the server stops.
+/// Connections that end orderly have so long when the server stops: longer than a write takes.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// A connection without a request for so long has none under way either, once its peer was told to ask others.
+const QUIET: Duration = Duration::from_millis(100);
 /// After a failed accept, for instance for want of file handles.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -112,7 +115,45 @@ struct Port {
     large: Semaphore,
     connections: Mutex<HashMap<IpAddr, usize>>,
     tasks: TaskTracker,
+    /// No more connections; requests under way are answered.
     stop: CancellationToken,
+    /// Whatever is left is cut.
+    cut: CancellationToken,
+}
+
+/// Requests of one connection.
+#[derive(Debug, Default)]
+struct Work {
+    begun: AtomicU64,
+    under_way: AtomicUsize,
+}
+
+impl Work {
+    fn begin(&self) -> UnderWay<'_> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self)
+    }
+
+    /// Resolves when there was no request for a while.
+    async fn quiet(&self) {
+        loop {
+            let begun = self.begun.load(Ordering::Relaxed);
+            tokio::time::sleep(QUIET).await;
+            let is_quiet = self.begun.load(Ordering::Relaxed) == begun;
+            if is_quiet && self.under_way.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+        }
+    }
+}
+
+struct UnderWay<'a>(&'a Work);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Answers on `listener` until `stop`, then closes all connections.
@@ -133,6 +174,7 @@ pub async fn serve(
         connections: Mutex::default(),
         tasks: TaskTracker::new(),
         stop: stop.clone(),
+        cut: CancellationToken::new(),
     });
     let coordinates = port.clone();
     port.tasks.spawn(async move {
@@ -148,9 +190,13 @@ pub async fn serve(
             }
         }
     }
+    // Who comes now is to go to another server.
+    drop(listener);
     port.tasks.close();
     if tokio::time::timeout(DRAIN_MAX, port.tasks.wait()).await.is_err() {
         tracing::warn!("connections of the server port did not end in time");
+        port.cut.cancel();
+        port.tasks.wait().await;
     }
 }
 
@@ -189,7 +235,7 @@ impl Port {
         let admitted = Admitted { port: self.clone(), ip };
         let port = self.clone();
         self.tasks.spawn(async move {
-            let Some(ended) = port.stop.run_until_cancelled(port.connection(socket, peer)).await
+            let Some(ended) = port.cut.run_until_cancelled(port.connection(socket, peer)).await
             else {
                 return;
             };
@@ -207,16 +253,26 @@ impl Port {
     ) -> Result<(), Refusal> {
         tune(&socket);
         let opened = tokio::time::timeout(HANDSHAKE_MAX, self.open(socket, peer));
-        match opened.await.map_err(|_| Refusal::TooSlow)?? {
+        let Some(opened) = self.stop.run_until_cancelled(opened).await else { return Ok(()) };
+        let alone = async |socket| {
+            let work = Work::default();
+            tokio::select! {
+                () = self.stream(socket, &work) => {}
+                () = self.quiet(&work) => {}
+            }
+        };
+        match opened.map_err(|_| Refusal::TooSlow)?? {
             None => {}
-            Some(Opened::Single(socket)) => self.stream(socket).await,
+            Some(Opened::Single(socket)) => alone(socket).await,
             Some(Opened::Multiplexed(socket)) => self.session(socket, peer).await,
             Some(Opened::Snapshot(socket)) => {
                 if let Err(error) = snapshot::answer(&self.service, socket).await {
                     tracing::debug!(%peer, %error, "snapshot stream ended early");
                 }
             }
-            Some(Opened::Foreign(socket)) => foreign(socket).await,
+            Some(Opened::Foreign(socket)) => {
+                self.stop.run_until_cancelled(foreign(socket)).await;
+            }
             Some(Opened::Link(link)) => (self.on_link)(link),
         }
         Ok(())
@@ -286,17 +342,23 @@ impl Port {
     }
 
     async fn session(self: &Arc<Self>, socket: Box<dyn Socket>, peer: SocketAddr) {
-        let (_session, mut incoming, driver) = yamux::open(socket, Side::Server, STREAMS_MAX);
+        let (session, mut incoming, driver) = yamux::open(socket, Side::Server, STREAMS_MAX);
         let streams = TaskTracker::new();
+        let work = Arc::new(Work::default());
         let ending = CancellationToken::new();
         let _end_streams = ending.clone().drop_guard();
         let accept = async {
             while let Some(stream) = incoming.recv().await {
-                let (port, ending) = (self.clone(), ending.clone());
+                let (port, ending, work) = (self.clone(), ending.clone(), work.clone());
                 streams.spawn(async move {
-                    ending.run_until_cancelled(port.stream(stream)).await;
+                    ending.run_until_cancelled(port.stream(stream, &work)).await;
                 });
             }
+        };
+        let leave = async {
+            self.stop.cancelled().await;
+            session.go_away();
+            self.quiet(&work).await;
         };
         // The driver ends with the connection; the streams are told then.
         tokio::select! {
@@ -304,15 +366,22 @@ impl Port {
                 tracing::debug!(%peer, %error, "session ended");
             },
             () = accept => {}
+            () = leave => {}
         }
     }
 
+    /// Resolves when the server stops and there was no request for a while.
+    async fn quiet(&self, work: &Work) {
+        self.stop.cancelled().await;
+        work.quiet().await;
+    }
+
     /// Requests of one stream, one after the other.
-    async fn stream(&self, stream: impl Socket) {
+    async fn stream(&self, stream: impl Socket, work: &Work) {
         let (reader, mut writer) = tokio::io::split(stream);
         let mut values = Values::new(reader);
         loop {
-            match self.request(&mut values, &mut writer).await {
+            match self.request(&mut values, &mut writer, work).await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
@@ -330,10 +399,12 @@ impl Port {
         &self,
         values: &mut Values<R>,
         writer: &mut (impl AsyncWrite + Unpin),
+        work: &Work,
     ) -> Result<bool, CodecError> {
         if !values.begun().await? {
             return Ok(false);
         }
+        let _under_way = work.begin();
         let late = |_| CodecError::Io(std::io::ErrorKind::TimedOut.into());
         let read = async {
             let head: RequestHead =
@@ -351,10 +422,18 @@ impl Port {
         let read = tokio::time::timeout(REQUEST_MAX, read).await.map_err(late)?;
         let (head, body, _permit) = read?;
         let RequestHead { service_method, seq } = head;
-        let handled = tokio::select! {
-            handled = self.service.handle(&service_method, &body) => handled,
-            // Nobody waits for the answer any more.
-            () = values.gone() => return Ok(false),
+        let handled = {
+            let mut handling = std::pin::pin!(self.service.handle(&service_method, &body));
+            tokio::select! {
+                handled = &mut handling => handled,
+                // Nobody waits for the answer any more.
+                () = values.gone() => return Ok(false),
+                () = self.stop.cancelled() => match service::waits(&body) {
+                    // Any other server can be asked the same.
+                    true => return Ok(false),
+                    false => handling.await,
+                },
+            }
         };
         let (error, body, goes_on) = match handled {
             Ok(body) => (String::new(), body, true),

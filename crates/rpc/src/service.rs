@@ -113,6 +113,11 @@ impl Call<'_> {
     }
 }
 
+/// Whether a request waits for something to change.
+pub(crate) fn waits(body: &[u8]) -> bool {
+    msgpack::from_slice::<WireOptions>(body).is_ok_and(|options| options.options().min_index > 0)
+}
+
 pub(crate) fn nothing() -> Handled {
     encode(&Empty {})
 }

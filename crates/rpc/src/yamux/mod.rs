@@ -102,6 +102,11 @@ impl Session {
         Some(Stream { id, state: self.state.clone() })
     }
 
+    /// Tells the peer to use another session from now on. Streams there are go on.
+    pub fn go_away(&self) {
+        self.state.lock().go_away();
+    }
+
     pub fn is_usable(&self) -> bool {
         self.state.lock().is_usable()
     }

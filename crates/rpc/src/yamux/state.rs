@@ -94,6 +94,8 @@ pub(super) struct State {
     pings_sent: u32,
     pings_answered: u32,
     is_closed: bool,
+    /// The peer is still to be told that it should open no more streams.
+    goes_away: bool,
     peer_leaves: bool,
     /// The task that writes, when it has nothing to do.
     sender: Option<Waker>,
@@ -113,6 +115,7 @@ impl State {
             pings_sent: 0,
             pings_answered: 0,
             is_closed: false,
+            goes_away: false,
             peer_leaves: false,
             sender: None,
         }
@@ -138,6 +141,12 @@ impl State {
             stream.is_broken = true;
             stream.wake();
         }
+        self.wake_sender();
+    }
+
+    /// Tells the peer to open no more streams. Those it has, and those under way, go on.
+    pub(super) fn go_away(&mut self) {
+        self.goes_away = true;
         self.wake_sender();
     }
 
@@ -351,6 +360,10 @@ impl State {
     /// there are some.
     pub(super) fn send(&mut self, out: &mut Vec<u8>, bytes_max: usize, waker: &Waker) {
         let session = |kind, flags, length| Header { kind, flags, stream: 0, length };
+        if std::mem::take(&mut self.goes_away) {
+            // 0: nothing went wrong.
+            session(Kind::GoAway, 0, 0).write(out);
+        }
         while let Some(number) = self.pongs.pop_front() {
             session(Kind::Ping, ACK, number).write(out);
         }

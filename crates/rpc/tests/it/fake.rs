@@ -42,6 +42,8 @@ pub(crate) struct Fake {
     pub(crate) outcome: Mutex<Option<Outcome>>,
     pub(crate) queries: Mutex<Vec<(Query, QueryOptions)>>,
     pub(crate) seen: Mutex<Vec<Seen>>,
+    /// Commands wait until told, too.
+    pub(crate) holds_commands: std::sync::atomic::AtomicBool,
     /// Queries that wait do so until told.
     pub(crate) woken: Notify,
     pub(crate) waiting: std::sync::atomic::AtomicUsize,
@@ -103,7 +105,12 @@ impl Cluster for Fake {
     fn command(&self, command: Command, token: Token) -> Pending<'_, Outcome> {
         self.saw(Seen::Command(command, token.0.to_string()));
         let outcome = self.outcome.lock().clone();
-        Box::pin(async move { Ok(outcome.unwrap_or(Outcome::Done)) })
+        Box::pin(async move {
+            if self.holds_commands.load(std::sync::atomic::Ordering::SeqCst) {
+                self.woken.notified().await;
+            }
+            Ok(outcome.unwrap_or(Outcome::Done))
+        })
     }
 
     fn renew_session(&self, id: String, _: Token) -> Pending<'_, Option<Arc<Session>>> {

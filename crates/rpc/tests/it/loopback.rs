@@ -19,7 +19,7 @@ use model::session::{Session, SessionRequest};
 use rpc::Cluster;
 use tokio_util::sync::CancellationToken;
 
-use crate::fake::{Seen, until, world};
+use crate::fake::{Seen, until, world, world_with};
 use crate::samples::{self, UUID};
 
 fn meta() -> Vec<(String, String)> {
@@ -456,4 +456,35 @@ async fn another_datacenter_has_no_path() {
     let session = Session::default();
     let command = Command::Session(SessionRequest::Create(session));
     assert!(remote.command(command, Token::default()).await.is_err());
+}
+
+/// A server that stops answers what it has begun to do, and lets go of those who only wait.
+#[tokio::test]
+async fn a_stopping_server_finishes_writes() {
+    let world = world_with(
+        rpc::ServeSettings::new("dc1"),
+        rpc::RemoteSettings { hold: Duration::from_millis(20), ..rpc::RemoteSettings::new("dc1") },
+    )
+    .await;
+    world.fake.holds_commands.store(true, Ordering::SeqCst);
+    let remote = world.remote.clone();
+    let writing = tokio::spawn(async move {
+        let request = SessionRequest::Destroy(UUID.into());
+        remote.command(Command::Session(request), Token::default()).await
+    });
+    until(|| !world.fake.seen.lock().is_empty()).await;
+    let remote = world.remote.clone();
+    let waiting = tokio::spawn(async move {
+        let options = QueryOptions { min_index: 1, ..QueryOptions::default() };
+        remote.query(Query::Sessions, options).await
+    });
+    until(|| world.fake.waiting() == 1).await;
+    world.stop.cancel();
+    // Nobody else is there to be asked.
+    assert_eq!(waiting.await.unwrap().unwrap_err().kind, ErrorKind::Unavailable);
+    assert_eq!(world.fake.waiting(), 0);
+    let refused = world.remote.query(Query::Sessions, QueryOptions::default()).await;
+    assert_eq!(refused.unwrap_err().kind, ErrorKind::Unavailable);
+    world.fake.woken.notify_waiters();
+    writing.await.unwrap().unwrap();
 }
