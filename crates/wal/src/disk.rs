@@ -112,7 +112,7 @@ impl DiskLog {
     fn roll(&mut self, record_bytes: usize) -> Result<(), Error> {
         let mut next = match self.spare.take() {
             Some(Ok(next)) => next,
-            Some(Err(e)) => return Err(self.fail(e.to_string())),
+            Some(Err(e)) => return Err(self.fail(with_source(&e))),
             None => return Err(self.fail("no prepared segment".into())),
         };
         if !next.has_room(record_bytes) {
@@ -122,7 +122,7 @@ impl DiskLog {
             drop(next);
             next = segment::prepare(&path, sequence, capacity, false)
                 .and_then(|()| Segment::open(path))
-                .map_err(|e| self.fail(e.to_string()))?;
+                .map_err(|e| self.fail(with_source(&e)))?;
         }
         let recycled = self.recyclable.take();
         self.spare.order(next.sequence + 1, self.options.segment_bytes, recycled);
@@ -187,6 +187,14 @@ impl Log for DiskLog {
 
     fn disk_bytes(&self) -> u64 {
         self.sealed.iter().chain([&self.active]).map(|segment| segment.capacity).sum()
+    }
+}
+
+/// What went wrong and what the system said of it, for a cause that is kept as text.
+fn with_source(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 
