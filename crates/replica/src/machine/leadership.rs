@@ -48,13 +48,18 @@ impl Replica {
         }
     }
 
-    /// The voter that has most of the log, among those heard lately.
+    /// The voter that has most of the log; one heard lately goes before one that was not.
     pub(super) fn best_follower(&self) -> Option<u64> {
         let raft = &self.node.raft;
-        let others = raft.prs().iter().filter(|(id, progress)| {
-            **id != self.config.id && progress.recent_active && self.membership().is_voter(**id)
-        });
-        others.map(|(id, p)| (p.matched, std::cmp::Reverse(*id))).max().map(|(_, id)| id.0)
+        let voters = raft
+            .prs()
+            .iter()
+            .filter(|(id, _)| **id != self.config.id && self.membership().is_voter(**id));
+        // The library forgets who is active now and then and learns it anew within a heartbeat; there is somebody to
+        // hand over to meanwhile, too.
+        let rank =
+            |id: &u64, p: &raft::Progress| (p.recent_active, p.matched, std::cmp::Reverse(*id));
+        voters.map(|(id, progress)| rank(id, progress)).max().map(|(_, _, id)| id.0)
     }
 
     pub(super) fn hand_over(&mut self, to: Option<u64>) {
