@@ -5,47 +5,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::cluster::{Cluster, NodeSpec};
 use testkit::process::consul;
-use testkit::request::{Answer, Client};
+use testkit::request::Answer;
 
-/// Longest wait for a cluster to agree on something: elections and gossip on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) mod history;
+pub(crate) mod steps;
 
-fn ours() -> &'static str {
-    env!("CARGO_BIN_EXE_lictor")
-}
-
-/// Asks until `is_wanted`.
-fn await_answer(
-    cluster: &Cluster,
-    what: &str,
-    ask: impl Fn() -> std::io::Result<Answer> + Send + Sync,
-    is_wanted: impl Fn(&Answer) -> bool + Send + Sync,
-) {
-    cluster.until(what, PATIENCE, || ask().is_ok_and(|answer| is_wanted(&answer)));
-}
-
-/// Waits until `host` knows a leader and has itself in the catalog with a passing check of gossip.
-fn await_ready(cluster: &Cluster, host: usize) {
-    let (http, name) = (cluster.http(host), cluster.name(host));
-    await_answer(
-        cluster,
-        &format!("{name} is in the catalog"),
-        || http.get(&format!("/v1/health/node/{name}")),
-        |answer| answer.status == 200 && answer.text().contains("\"passing\""),
-    );
-}
-
-fn put(http: Client, path: &str, body: &Value) -> Answer {
-    let answer = http.put(path, &body.to_string()).expect("the agent answers");
-    assert_eq!(answer.status, 200, "PUT {path}: {answer}");
-    answer
-}
-
-fn get(http: Client, path: &str) -> Value {
-    let answer = http.get(path).expect("the agent answers");
-    assert_eq!(answer.status, 200, "GET {path}: {answer}");
-    answer.json()
-}
+use steps::{
+    PATIENCE, assert_kept, await_answer, await_leader, await_ready, await_voters, get, ours, put,
+    status_of, three_servers, write,
+};
 
 /// Everything an application does through the client agent on `client`, looked at through it and
 /// through `server`.
@@ -166,12 +134,6 @@ fn use_client(cluster: &Cluster, client: usize, server: usize) {
     );
 }
 
-fn status_of(cluster: &Cluster, seen_by: usize, host: usize) -> Option<u64> {
-    let members = cluster.http(seen_by).get("/v1/agent/members").ok()?.json();
-    let name = json!(cluster.name(host));
-    members.as_array()?.iter().find(|member| member["Name"] == name)?["Status"].as_u64()
-}
-
 /// Gone in order is left, gone without a word is failed; either way the catalog tells.
 fn lose_client(cluster: &mut Cluster, client: usize, server: usize) {
     let (far, name) = (cluster.http(server), cluster.name(client));
@@ -192,12 +154,11 @@ fn lose_client(cluster: &mut Cluster, client: usize, server: usize) {
     cluster.wait(client);
     cluster
         .until("the client has left", PATIENCE, || status_of(cluster, server, client) == Some(3));
-    await_answer(
-        cluster,
-        "the node is gone from the catalog",
-        || far.get(&format!("/v1/catalog/node/{name}")),
-        |answer| answer.text().trim() == "null",
-    );
+    // A real client may register itself once more while it leaves; the leader finds that within a minute.
+    cluster.until("the node is gone from the catalog", 2 * PATIENCE, || {
+        let found = far.get(&format!("/v1/catalog/node/{name}"));
+        found.is_ok_and(|answer| answer.text().trim() == "null")
+    });
 }
 
 #[test]
@@ -219,68 +180,6 @@ fn our_client_with_a_real_server() {
     let mut cluster = Cluster::start(vec![NodeSpec::server(consul(), 1), NodeSpec::client(ours())]);
     use_client(&cluster, 1, 0);
     lose_client(&mut cluster, 1, 0);
-}
-
-/// The host that leads, as `seen_by` says.
-fn leader(cluster: &Cluster, seen_by: usize) -> Option<usize> {
-    let answer = cluster.http(seen_by).get("/v1/status/leader").ok()?.json();
-    let address = answer.as_str()?.split(':').next()?.to_owned();
-    (0..cluster.network.hosts()).find(|host| cluster.network.address(*host).to_string() == address)
-}
-
-fn await_leader(cluster: &Cluster, seen_by: usize, may_lead: &[usize]) -> usize {
-    cluster.until("there is a leader", PATIENCE, || {
-        leader(cluster, seen_by).is_some_and(|host| may_lead.contains(&host))
-    });
-    cluster.inside(|| leader(cluster, seen_by)).expect("there was one a moment ago")
-}
-
-fn await_voters(cluster: &Cluster, seen_by: usize, count: usize) {
-    let http = cluster.http(seen_by);
-    await_answer(
-        cluster,
-        &format!("{count} servers vote"),
-        || http.get("/v1/operator/raft/configuration"),
-        |answer| {
-            let servers = answer.json()["Servers"].as_array().cloned().unwrap_or_default();
-            servers.iter().filter(|server| server["Voter"] == json!(true)).count() == count
-        },
-    );
-}
-
-/// Writes through `host` until that works, and returns what was written.
-fn write(cluster: &Cluster, host: usize, key: &str) {
-    let http = cluster.http(host);
-    await_answer(
-        cluster,
-        &format!("{key} is written through host {host}"),
-        || http.put(&format!("/v1/kv/{key}"), key),
-        |answer| answer.status == 200 && answer.text().trim() == "true",
-    );
-}
-
-fn assert_kept(cluster: &Cluster, host: usize, keys: &[&str]) {
-    let http = cluster.http(host);
-    for key in keys {
-        await_answer(
-            cluster,
-            &format!("{key} is read through host {host}"),
-            || http.get(&format!("/v1/kv/{key}?raw&consistent")),
-            |answer| answer.status == 200 && answer.text() == *key,
-        );
-    }
-}
-
-fn three_servers() -> Cluster {
-    let mut specs = vec![NodeSpec::server(ours(), 3); 3];
-    specs.extend([NodeSpec::client(ours()), NodeSpec::client(consul())]);
-    let cluster = Cluster::start(specs);
-    await_leader(&cluster, 3, &[0, 1, 2]);
-    await_voters(&cluster, 0, 3);
-    for host in 0..5 {
-        await_ready(&cluster, host);
-    }
-    cluster
 }
 
 #[test]
