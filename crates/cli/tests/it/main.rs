@@ -5,6 +5,7 @@
 mod certificates;
 mod client_commands;
 mod cluster;
+mod cluster_keys;
 mod cluster_refusals;
 mod cluster_tls;
 mod command_script;
