@@ -6,6 +6,7 @@ mod certificates;
 mod client_commands;
 mod cluster;
 mod cluster_keys;
+mod cluster_mesh;
 mod cluster_refusals;
 mod cluster_tls;
 mod command_script;
