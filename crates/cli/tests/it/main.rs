@@ -7,6 +7,7 @@ mod client_commands;
 mod cluster;
 mod cluster_keys;
 mod cluster_mesh;
+mod cluster_operation;
 mod cluster_refusals;
 mod cluster_tls;
 mod command_script;
