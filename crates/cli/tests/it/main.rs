@@ -5,6 +5,7 @@
 mod certificates;
 mod client_commands;
 mod cluster;
+mod cluster_faults;
 mod cluster_keys;
 mod cluster_mesh;
 mod cluster_operation;
