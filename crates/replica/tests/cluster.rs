@@ -402,6 +402,27 @@ fn a_lagging_follower_gets_a_snapshot() {
     cluster.all_have("after");
 }
 
+/// Also right after the library has looked who is active, and forgotten it: a stop must not find nobody then.
+#[test]
+fn leadership_is_handed_over_at_any_moment() {
+    /// More ticks than pass between two such looks.
+    const MOMENTS: usize = 40;
+    let mut cluster = Cluster::new(3);
+    cluster.write("first");
+    for ticks in 0..MOMENTS {
+        let old = cluster.await_leader();
+        for _ in 0..ticks {
+            cluster.tick();
+        }
+        assert_eq!(cluster.leader(), Some(old));
+        cluster.now.mono = cluster.now.mono.plus(TICK);
+        cluster.give(old, Input::Tick);
+        cluster.give(old, Input::TransferLeadership { to: None });
+        cluster.deliver();
+        assert!(cluster.leader().is_some_and(|new| new != old), "after {ticks} ticks");
+    }
+}
+
 #[test]
 fn leadership_is_handed_over_with_everything_in_flight() {
     let mut cluster = Cluster::new(3);
