@@ -88,15 +88,16 @@ impl Cluster {
 
     /// A place in the table of [`Cluster::draw_fault`].
     fn draw_kind(&mut self) -> u32 {
-        let ranges: &[std::ops::Range<u32>] = match self.settings.mix {
-            FaultMix::Everything => &[0..100],
-            FaultMix::Cuts => &[0..25, 60..66],
-            FaultMix::Crashes => &[32..53, 71..76],
-            FaultMix::SlowDisks => &[71..76, 42..45],
-            FaultMix::Clocks => &[76..84],
+        let kinds = match (self.settings.mix, self.one_in(2)) {
+            (FaultMix::Everything, _) => 0..100,
+            (FaultMix::Cuts, true) => 0..25,
+            (FaultMix::Cuts, false) => 60..66,
+            (FaultMix::Crashes, true) => 32..53,
+            (FaultMix::SlowDisks, true) => 42..45,
+            (FaultMix::Crashes | FaultMix::SlowDisks, false) => 71..76,
+            (FaultMix::Clocks, _) => 76..84,
         };
-        let range = ranges[self.rng.random_range(0..ranges.len())].clone();
-        self.rng.random_range(range)
+        self.rng.random_range(kinds)
     }
 
     fn begin(&mut self, fault: Fault) {

@@ -61,11 +61,11 @@ enum Parcel {
     Question {
         from: u64,
         call: u64,
-        question: Question,
+        question: Box<Question>,
     },
     Answer {
         call: u64,
-        result: Result<Response, Error>,
+        result: Box<Result<Response, Error>>,
     },
 }
 

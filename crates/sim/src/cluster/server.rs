@@ -176,10 +176,8 @@ impl Cluster {
 
     pub(super) fn suspect(&mut self, id: u64, life: u64) {
         let is_down = self.servers.get(&id).is_some_and(|s| !s.is_running() && s.life == life);
-        if is_down {
-            if self.roster.staying().contains(&id) {
-                self.set_liveness(id, Liveness::Failed);
-            }
+        if is_down && self.roster.staying().contains(&id) {
+            self.set_liveness(id, Liveness::Failed);
         }
     }
 
@@ -463,9 +461,9 @@ impl Cluster {
                 }
             }
             Parcel::Question { from, call, question } => {
-                self.take_question(to, from, call, question)
+                self.take_question(to, from, call, *question)
             }
-            Parcel::Answer { call, result } => self.take_answer(to, call, result),
+            Parcel::Answer { call, result } => self.take_answer(to, call, *result),
         }
     }
 
