@@ -226,6 +226,13 @@ impl Cluster {
 
     /// It stays until it is let go: without it the others might not be enough to do so.
     pub(super) fn leave(&mut self, id: u64) -> Result<(), String> {
+        // An operator may have let it go before.
+        let leader = self.newest_leader.1;
+        let replica = self.servers.get(&leader).and_then(|server| server.replica.as_ref());
+        let membership = replica.map(|replica| replica.membership().clone());
+        if let Some(membership) = membership.filter(|_| self.is_newest_leader(leader)) {
+            self.see_off(&membership);
+        }
         if self.servers.contains_key(&id) {
             self.after(Duration::from_secs(1), Event::Leave { server: id });
         }
