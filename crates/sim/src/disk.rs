@@ -98,7 +98,9 @@ impl Disk {
             }
             _ => {}
         }
-        self.snapshots.push((SnapshotMeta { index, term: *term, configuration }, body));
+        // One that was received while it was written may be newer.
+        let place = self.snapshots.partition_point(|(meta, _)| meta.index <= index);
+        self.snapshots.insert(place, (SnapshotMeta { index, term: *term, configuration }, body));
         if self.snapshots.len() > 2 {
             self.snapshots.remove(0);
         }

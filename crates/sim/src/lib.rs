@@ -6,18 +6,21 @@
 //! its seed and how to run it alone. To know that the checkers see, [`Bug`] plants known faults.
 //!
 //! Start with [`World::run`], one server or three under power cuts, then [`Cluster::run`], whole
-//! clusters under everything else, then the checkers in `check`.
+//! clusters under everything else, then the checkers in `check`. [`GossipWorld::run`] does the same
+//! for pools of members.
 
 mod bug;
 mod check;
 mod client;
 mod cluster;
 mod disk;
+mod gossip_world;
 mod trace;
 mod violation;
 mod world;
 
 pub use bug::Bug;
 pub use cluster::{Cluster, ClusterReport, ClusterSettings, Drift, FaultMix};
+pub use gossip_world::{GossipReport, GossipSettings, GossipWorld};
 pub use violation::Violation;
 pub use world::{Report, Settings, World};

@@ -202,9 +202,11 @@ mod tests {
 
     const NEVER: u64 = 0;
 
-    /// Rows of act, beginning and end; an end of [`NEVER`] was not answered.
-    fn check(name: &str, rows: &[(Act, u64, u64)], expected: Verdict) {
-        let operation = |(act, began, ended): &(Act, u64, u64)| Operation {
+    /// Act, beginning and end; an end of [`NEVER`] was not answered.
+    type Row = (Act, u64, u64);
+
+    fn check(name: &str, rows: &[Row], expected: Verdict) {
+        let operation = |(act, began, ended): &Row| Operation {
             act: *act,
             began: *began,
             ended: (*ended != NEVER).then_some(*ended),
@@ -220,12 +222,9 @@ mod tests {
         DeleteSwap { expected, is_done }
     }
 
-    /// What a history is called, and its acts with their begin and end.
-    type Told<'a> = (&'a str, &'a [(Act, u64, u64)]);
-
     #[test]
     fn good_histories_are_accepted() {
-        let good: &[Told<'_>] = &[
+        let good: &[(&str, &[Row])] = &[
             ("nothing", &[]),
             ("read of nothing", &[(Read(0), 1, 2)]),
             ("one after another", &[(Write(1), 1, 2), (Read(1), 3, 4), (Write(2), 5, 6)]),
@@ -286,7 +285,7 @@ mod tests {
 
     #[test]
     fn bad_histories_are_rejected() {
-        let bad: &[Told<'_>] = &[
+        let bad: &[(&str, &[Row])] = &[
             ("phantom", &[(Read(5), 1, 2)]),
             ("stale", &[(Write(1), 1, 2), (Read(0), 3, 4)]),
             ("lost", &[(Write(1), 1, 2), (Write(2), 3, 4), (Read(1), 5, 6)]),

@@ -98,6 +98,7 @@ impl Cluster {
             Some(leader) if leader != server => {
                 // What is lost on its way is not heard of again.
                 if let Some(delay) = self.network.delivery(server, leader, &mut self.rng) {
+                    let question = Box::new(question);
                     let parcel = Parcel::Question { from: server, call: id, question };
                     self.after(delay, Event::Deliver { to: leader, parcel });
                 }
@@ -232,7 +233,8 @@ impl Cluster {
             return self.take_answer(id, call, result);
         }
         if let Some(delay) = self.network.delivery(id, from, &mut self.rng) {
-            self.after(delay, Event::Deliver { to: from, parcel: Parcel::Answer { call, result } });
+            let parcel = Parcel::Answer { call, result: Box::new(result) };
+            self.after(delay, Event::Deliver { to: from, parcel });
         }
         Ok(())
     }

@@ -61,15 +61,14 @@ enum Parcel {
     Question {
         from: u64,
         call: u64,
-        question: Question,
+        question: Box<Question>,
     },
     Answer {
         call: u64,
-        result: Result<Response, Error>,
+        result: Box<Result<Response, Error>>,
     },
 }
 
-#[expect(clippy::large_enum_variant, reason = "there are few at once, and each is looked at once")]
 enum Event {
     Tick {
         server: u64,

@@ -461,9 +461,9 @@ impl Cluster {
                 }
             }
             Parcel::Question { from, call, question } => {
-                self.take_question(to, from, call, question)
+                self.take_question(to, from, call, *question)
             }
-            Parcel::Answer { call, result } => self.take_answer(to, call, result),
+            Parcel::Answer { call, result } => self.take_answer(to, call, *result),
         }
     }
 
@@ -538,8 +538,10 @@ impl Cluster {
             let state = &server.published;
             let has = |key: &str| state.kv_entry(key).is_some();
             self.observed.survival.check(self.now.0, has)?;
-            let membership = server.replica.as_ref().map(|replica| replica.membership().clone());
-            self.see_off(&membership.unwrap_or_default());
+            if let Some(replica) = &server.replica {
+                let membership = replica.membership().clone();
+                self.see_off(&membership);
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Bounded runs of the simulation. `SIM_SEED=<seed>` picks one, `SIM_RUNS=<count>` asks for more.
 
 mod cluster;
+mod gossip;
 mod world;
 
 /// A number from the environment.
