@@ -114,8 +114,8 @@ impl Agent {
             intentions,
             central: ArcSwap::from_pointee(None),
             metrics,
+            leaving: life.stop.child_token(),
             life,
-            leaving: CancellationToken::new(),
             started_at: Instant::now(),
         });
         // All before the catalog is compared, else it would lose what is only not loaded yet.
@@ -151,7 +151,8 @@ impl Agent {
             user_token: settings.user_token.clone(),
         };
         let tasks = &self.life.tasks;
-        tasks.spawn(sync.run(self.life.stop.clone()));
+        // Who leaves says no more: the servers would take the node in once more, after they let it go.
+        tasks.spawn(sync.run(self.leaving.clone()));
         tasks.spawn(Arc::clone(self).reap_critical_services());
         tasks.spawn(Arc::clone(self).turn_metrics());
         tasks.spawn(Arc::clone(self).keep_events());
@@ -202,7 +203,7 @@ impl Agent {
         self.leaving.cancel();
     }
 
-    /// Fires when the agent was told to leave.
+    /// Fires when the agent was told to leave, or to stop.
     pub fn leaving(&self) -> CancellationToken {
         self.leaving.clone()
     }

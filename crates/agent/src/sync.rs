@@ -55,6 +55,9 @@ impl SyncTask {
             };
             // Every branch only waits; a dropped one loses nothing (a notification is kept).
             tokio::select! {
+                // First: not one word more once it fired.
+                biased;
+                () = stop.cancelled() => return,
                 () = tokio::time::sleep_until(wake_at) => {}
                 () = self.local.unsynced.notified(), if failures == 0 => {
                     tokio::time::sleep(GATHER).await;
@@ -65,7 +68,6 @@ impl SyncTask {
                     full_at = full_at.min(Instant::now() + spread);
                     continue;
                 }
-                () = stop.cancelled() => return,
             }
             let now = Instant::now();
             if self.local.read().next_deferred().is_some_and(|at| at <= now) {
@@ -74,9 +76,10 @@ impl SyncTask {
             let is_full = now >= full_at;
             let round = self.round(is_full);
             let result = tokio::select! {
+                biased;
                 // A change cut off here is found by the next comparison.
-                result = round => result,
                 () = stop.cancelled() => return,
+                result = round => result,
             };
             match result {
                 Ok(nodes) => {

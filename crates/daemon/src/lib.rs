@@ -137,6 +137,7 @@ pub async fn run(config: AgentConfig, surroundings: Surroundings) -> Result<(), 
     let result = running.obey(&mut signals, &mut reload_requests).await;
     os::notify_service_manager("STOPPING=1");
     if let Ok(End::Leave) = result {
+        running.agent.leave();
         running.role.leave().await;
     }
     running.stop().await;

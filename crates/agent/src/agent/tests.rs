@@ -203,6 +203,25 @@ async fn nothing_is_lost_while_there_is_no_leader() {
     running.stop().await;
 }
 
+/// The servers would take a node in once more that they have just let go.
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_leaves_says_no_more() {
+    let running = Running::plain().await;
+    running.register(service("web", 80)).await;
+    running.cluster.until(|it| it.service(NODE, "web").is_some()).await;
+    running.agent.leave();
+    let registrations = || {
+        let commands = running.cluster.commands();
+        commands.iter().filter(|(command, _)| matches!(command, Command::Register(_))).count()
+    };
+    let before = registrations();
+    running.register(service("late", 80)).await;
+    // Long enough for many comparisons.
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(registrations(), before);
+    running.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_quiet_agent_sends_nothing() {
     let running = Running::plain().await;
