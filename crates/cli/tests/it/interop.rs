@@ -10,6 +10,7 @@ use testkit::differential::is_substituted;
 use testkit::toy::{FAREWELL, dial, exchange_over, offer};
 
 use crate::mesh::Mesh;
+use crate::mesh::PROBE;
 use crate::mesh::Side::{self, Ours, Real};
 
 /// What is sent both ways: more than all buffers on the way hold.
@@ -103,7 +104,13 @@ fn check(agent: Side, db: Side, web: Side) {
         let back = offer(mesh.upstream, b"must not arrive").expect("a refusal is an end");
         assert_eq!(back, 0, "bytes come back from behind a refusal");
     }
-    assert_eq!(mesh.application.seen(), before, "refused bytes reached the application");
+    // The last question of those before may have been let through and cut before its answer; it may arrive late. What
+    // was offered since has another length.
+    let late = mesh.application.seen().bytes - before.bytes;
+    assert!(
+        late == 0 || late == PROBE.len() as u64,
+        "{late} refused bytes reached the application"
+    );
 
     let changed = http.put(&format!("/v1/connect/intentions/{id}"), intention("allow"));
     assert_eq!(changed.expect("the agent answers").status, 200);

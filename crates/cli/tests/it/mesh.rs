@@ -43,6 +43,9 @@ pub(crate) struct Mesh {
     pub(crate) web: Background,
 }
 
+/// What asks whether connections are carried.
+pub(crate) const PROBE: &[u8] = b"are you there?";
+
 impl Mesh {
     pub(crate) fn start(agent: Side, db: Side, web: Side) -> Mesh {
         let application = Application::start();
@@ -58,14 +61,14 @@ impl Mesh {
 
     /// Waits until a new connection carries a word.
     pub(crate) fn until_allowed(&self) {
-        let carried = wait::poll(EFFECT_MAX, || exchange(self.upstream, b"are you there?").ok());
+        let carried = wait::poll(EFFECT_MAX, || exchange(self.upstream, PROBE).ok());
         assert!(carried.is_some(), "no connection is carried\n{}", self.logs());
     }
 
     /// Waits until a new connection ends without an answer.
     pub(crate) fn until_refused(&self) {
         let refused = wait::poll(EFFECT_MAX, || {
-            offer(self.upstream, b"are you there?").is_ok_and(|bytes| bytes == 0).then_some(())
+            offer(self.upstream, PROBE).is_ok_and(|bytes| bytes == 0).then_some(())
         });
         assert!(refused.is_some(), "connections are still carried\n{}", self.logs());
     }
