@@ -18,7 +18,7 @@ mod driver;
 pub use driver::{JoinReport, Pool, PoolError, PoolSettings, PoolSockets, PoolStats};
 
 mod gossiping;
-pub use gossiping::{GossipSettings, Gossiping, SERVER_TAG, is_foreign_server};
+pub use gossiping::{GossipSettings, Gossiping, SERVER_TAG};
 
 mod event;
 mod files;

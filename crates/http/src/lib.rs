@@ -48,4 +48,5 @@ mod session;
 mod snapshot;
 mod status;
 
-pub use routes::{Access, Resource, Right, permissions};
+pub use model::access::{Access, Resource, Right};
+pub use routes::permissions;

@@ -8,6 +8,7 @@ use agent::metrics::{Metrics, Series};
 use foldhash::fast::RandomState;
 use hyper::Method;
 use hyper::header::HeaderValue;
+use model::access::{Access, Resource, Right};
 
 use crate::edge::Edge;
 use crate::failure::Failure;
@@ -20,37 +21,6 @@ use crate::{
 
 pub(crate) type Pending<'a> = Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send + 'a>>;
 pub(crate) type Handler = for<'a> fn(&'a Edge, Request) -> Pending<'a>;
-
-/// What an endpoint needs of the token it is asked with. Declared for all, judged by none yet:
-/// servers and agent will judge by it once there are access rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Everybody may.
-    Open,
-    Needs(Resource, Right),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resource {
-    Agent,
-    Event,
-    Intention,
-    Key,
-    Keyring,
-    Node,
-    /// The service named, or each one listed.
-    Service,
-    Session,
-    Operator,
-    /// The one the configuration entry's kind stands for.
-    OfKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Right {
-    Read,
-    Write,
-}
 
 struct Route {
     method: Method,

@@ -34,6 +34,7 @@ pub mod snapshot;
 pub mod definition;
 pub mod spiffe;
 
+pub mod access;
 pub mod command;
 pub mod error;
 mod filtering;

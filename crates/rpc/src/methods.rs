@@ -1,41 +1,13 @@
 //! The table of methods: name, handler, and the right each will need.
 
+use model::access::{Access, Resource, Right};
+
 use crate::failure::Fault;
 use crate::service::{Call, Handling};
 use crate::{
     ca, catalog, chain, config_entry, coordinate, health, intention, internal, kv, operator,
     session, status,
 };
-
-/// What a method needs of the token it is called with. Declared for all, judged by none yet:
-/// servers will judge by it once there are access rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// Everybody may.
-    Open,
-    Needs(Resource, Right),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resource {
-    Event,
-    Intention,
-    Key,
-    Keyring,
-    Node,
-    /// The service named, or each one listed.
-    Service,
-    Session,
-    Operator,
-    /// The one the configuration entry's kind stands for.
-    OfKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Right {
-    Read,
-    Write,
-}
 
 pub(crate) struct Method {
     name: &'static str,

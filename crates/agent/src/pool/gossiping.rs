@@ -495,7 +495,7 @@ impl Admission for LanAdmission {
 }
 
 /// Whether a member is a server that lives and is none of ours.
-pub fn is_foreign_server(member: &gossip::Member) -> bool {
+fn is_foreign_server(member: &gossip::Member) -> bool {
     member.status == Status::Alive
         && consul::is_server(member)
         && !member.tags.contains_key(SERVER_TAG)
